@@ -1,0 +1,58 @@
+"""Random draws. Every draw of the library goes through here, so that a seed and an index name a sample for good.
+
+A *sequence* of generators holds one per sample: sample ``i`` then has its own stream, and is the same whatever the
+batch it is drawn in. A single generator draws the whole batch at once (training).
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["Generator", "normal", "sample_generators", "step_generator", "uniform"]
+
+Generator = torch.Generator | Sequence[torch.Generator] | None
+
+
+def step_generator(seed: int, *key: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """Generator named by a seed and integers (a step, a rank, …), without any state to save."""
+    mixed = np.random.SeedSequence([seed, *key]).generate_state(1, np.uint64)[0]
+    return torch.Generator(device).manual_seed(int(mixed >> np.uint64(1)))
+
+
+def sample_generators(seed: int, start: int, n: int, device: torch.device | str = "cpu") -> list[torch.Generator]:
+    """One generator for each of the samples ``start … start+n-1`` of the stream named by ``seed``."""
+    return [step_generator(seed, i, device=device) for i in range(start, start + n)]
+
+
+def normal(
+    *shape: int, generator: Generator = None, dtype: torch.dtype | None = None, device: torch.device | str | None = None
+) -> Tensor:
+    """Standard normal draws of the given shape; with a sequence of generators, row ``i`` is drawn from generator ``i``."""
+    return _draw(torch.randn, shape, generator, dtype, device)
+
+
+def uniform(
+    *shape: int, generator: Generator = None, dtype: torch.dtype | None = None, device: torch.device | str | None = None
+) -> Tensor:
+    """Uniform draws in [0, 1) of the given shape; with a sequence of generators, row ``i`` is drawn from generator ``i``."""
+    return _draw(torch.rand, shape, generator, dtype, device)
+
+
+def _draw(
+    fn: Callable[..., Tensor],
+    shape: tuple[int, ...],
+    generator: Generator,
+    dtype: torch.dtype | None,
+    device: torch.device | str | None,
+) -> Tensor:
+    if generator is None:
+        return fn(*shape, dtype=dtype, device=device)
+    if isinstance(generator, torch.Generator):
+        return fn(*shape, generator=generator, dtype=dtype, device=generator.device).to(device or generator.device)
+    if shape[0] != len(generator):
+        raise ValueError(f"{len(generator)} generators for {shape[0]} samples: give one generator a sample")
+    rows = [fn(*shape[1:], generator=g, dtype=dtype, device=g.device) for g in generator]
+    drawn = torch.stack(rows) if rows else torch.empty(shape, dtype=dtype)
+    return drawn.to(device) if device is not None else drawn
