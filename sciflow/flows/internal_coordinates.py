@@ -1,0 +1,145 @@
+"""Bonds, angles and torsions: the coordinates in which a molecule's energy is almost separable."""
+
+__all__ = ["InternalCoordinates"]
+
+import math
+
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+
+from ..errors import InputError
+from .transform import ModuleTransform
+
+
+class InternalCoordinates(ModuleTransform):
+    r"""Cartesian (…, N, 3) in nm to internal coordinates (…, 3N−6): N−1 bonds (nm), N−2 angles, N−3 torsions (rad).
+
+    Row ``(i, j, k, l)`` of the Z-matrix places atom ``i`` at distance b from ``j``, angle a at ``j`` to ``k``, and
+    torsion τ ∈ (−π, π] about the axis j–k to ``l`` (IUPAC sign). ``l`` may be bonded to ``k`` (a proper torsion) or to
+    ``j`` (a *sibling* of ``i``: a relative improper). Mirror images differ by the sign of every torsion.
+
+    The map forgets where the molecule is and how it is turned: ``inv`` puts the first row's atom at the origin, the
+    second's on the positive x axis, the third's in the xy plane with y > 0.
+
+    **Measure.** With x₀ the first atom and R the rotation from that frame, Cartesian volume is
+
+    .. math:: d^{3N}x = d^3x_0 \; dR \; \prod_{i \ge 1} b_i^2 \prod_{i \ge 2} \sin a_i \; db \, da \, d\tau,
+
+    dR the Haar measure of total volume 8π². The log-determinant is :math:`-\sum 2 \log b_i - \sum \log \sin a_i`: the
+    density of a flow through this map is with respect to Cartesian volume *modulo rigid motions*,
+    :math:`d^{3N}x / (d^3x_0\,dR)`, which is what exp(−U/kT) must be divided by. (The Jacobian of the frame-fixed
+    Cartesians lacks the factor b₁² b₂ sin a₂ of the first two bonds, which does depend on x and would bias weights.)
+    With Z_c the full configuration integral, the normaliser found this way is Z_c / (8π² V).
+
+    Arguments:
+        zmatrix: LongTensor (N, 4) of atom indices, each row's references placed by rows above; the first three rows are
+            padded with −1: (i, −1, −1, −1), (i, j, −1, −1), (i, j, k, −1).
+
+    Raises:
+        InputError: if the Z-matrix does not describe a molecule that way.
+
+    Computes in float64 whatever the dtype of x. Bonds must be positive and angles inside (0, π).
+
+    Source: Go & Scheraga, Macromolecules 9 (1976) 535; Parsons et al., J. Comput. Chem. 26 (2005) 1063 (placement).
+    """
+
+    domain = constraints.independent(constraints.real, 2)
+
+    zmatrix: Tensor
+    order: Tensor
+    references: Tensor
+    atoms: Tensor
+
+    def __init__(self, zmatrix: Tensor) -> None:
+        super().__init__()
+        zmatrix = torch.as_tensor(zmatrix, dtype=torch.long)
+        _check(zmatrix)
+        rank = {int(row[0]): n for n, row in enumerate(zmatrix)}
+        level = [0, 0, 0]
+        for row in zmatrix[3:].tolist():
+            level.append(1 + max(level[rank[atom]] for atom in row[1:]))
+        # Atoms in order of placement: a level is what can be placed in one operation, once those before it stand.
+        order = sorted(range(len(level)), key=level.__getitem__)
+        place = {int(zmatrix[n, 0]): p for p, n in enumerate(order)}
+        references = [[place[atom] for atom in zmatrix[n, 1:].tolist()] for n in order[3:]]
+        self.level_sizes = [level.count(n) for n in range(1, max(level) + 1)]
+        self.third_from_first = bool(zmatrix[2, 1] == zmatrix[0, 0])
+        for name, index in {
+            "zmatrix": zmatrix,
+            "order": torch.tensor(order[3:], dtype=torch.long) - 3,
+            "references": torch.tensor(references, dtype=torch.long).reshape(-1, 3),
+            "atoms": torch.tensor([place[atom] for atom in range(len(level))]),
+        }.items():
+            self.register_buffer(name, index, persistent=False)
+
+    @property
+    def n_atoms(self) -> int:
+        """N."""
+        return self.zmatrix.shape[0]
+
+    def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = x.double()
+        atom, bonded, angle, dihedral = self.zmatrix.unbind(-1)
+        u = x[..., atom[1:], :] - x[..., bonded[1:], :]
+        axis = x[..., angle[2:], :] - x[..., bonded[2:], :]
+        w = x[..., dihedral[3:], :] - x[..., bonded[3:], :]
+        bonds = torch.linalg.vector_norm(u, dim=-1)
+        normal = torch.linalg.cross(axis, u[..., 1:, :])
+        angles = torch.atan2(torch.linalg.vector_norm(normal, dim=-1), _dot(axis, u[..., 1:, :]))
+        axis, normal = axis[..., 1:, :], normal[..., 1:, :]
+        reference = torch.linalg.cross(axis, w)
+        sine = _dot(torch.linalg.cross(normal, reference), axis) / torch.linalg.vector_norm(axis, dim=-1)
+        torsions = torch.atan2(sine, _dot(normal, reference))
+        torsions = torch.where(torsions <= -math.pi, torsions + 2 * math.pi, torsions)
+        return torch.cat((bonds, angles, torsions), -1), -_log_volume(bonds, angles)
+
+    def inverse_and_ladj(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        bonds, angles, torsions = y.double().split((self.n_atoms - 1, self.n_atoms - 2, self.n_atoms - 3), -1)
+        b, a, tau = (q.index_select(-1, self.order) for q in (bonds[..., 2:], angles[..., 1:], torsions))
+        # Displacement of each atom in the frame that its three references span.
+        local = b[..., None] * torch.stack((a.cos(), a.sin() * tau.cos(), a.sin() * tau.sin()), -1)
+        x = self._first_three(bonds[..., 0], bonds[..., 1], angles[..., 0])
+        start = 0
+        for size in self.level_sizes:
+            rows = slice(start, start + size)
+            x = torch.cat((x, _place(x, self.references[rows], local[..., rows, :])), -2)
+            start += size
+        return x.index_select(-2, self.atoms), _log_volume(bonds, angles)
+
+    def _first_three(self, first: Tensor, second: Tensor, angle: Tensor) -> Tensor:
+        zero = torch.zeros_like(first)
+        along = second * angle.cos()
+        third = torch.stack((along if self.third_from_first else first - along, second * angle.sin(), zero), -1)
+        return torch.stack((torch.zeros_like(third), torch.stack((first, zero, zero), -1), third), -2)
+
+
+def _place(x: Tensor, references: Tensor, local: Tensor) -> Tensor:
+    j, k, l = (x.index_select(-2, references[:, n]) for n in range(3))  # noqa: E741
+    axis = torch.nn.functional.normalize(k - j, dim=-1)
+    normal = torch.nn.functional.normalize(torch.linalg.cross(l - j, axis), dim=-1)
+    frame = torch.stack((axis, torch.linalg.cross(axis, normal), normal), -1)
+    return j + (frame @ local[..., None]).squeeze(-1)
+
+
+def _log_volume(bonds: Tensor, angles: Tensor) -> Tensor:
+    return 2 * bonds.log().sum(-1) + angles.sin().log().sum(-1)
+
+
+def _dot(u: Tensor, v: Tensor) -> Tensor:
+    return (u * v).sum(-1)
+
+
+def _check(zmatrix: Tensor) -> None:
+    if zmatrix.ndim != 2 or zmatrix.shape[1] != 4 or zmatrix.shape[0] < 3:
+        raise InputError(f"Z-matrix of shape {tuple(zmatrix.shape)}: give (N, 4) with at least 3 atoms")
+    if sorted(zmatrix[:, 0].tolist()) != list(range(len(zmatrix))):
+        raise InputError(f"Z-matrix places atoms {zmatrix[:, 0].tolist()}: place each of 0 … {len(zmatrix) - 1} once")
+    placed: set[int] = set()
+    for n, (atom, *references) in enumerate(zmatrix.tolist()):
+        used = references[: min(n, 3)]
+        if any(r != -1 for r in references[n:]):
+            raise InputError(f"Z-matrix row {n} has references {references}: pad the first three rows with -1")
+        if len(set(used)) < len(used) or not placed.issuperset(used):
+            raise InputError(f"Z-matrix row {n} (atom {atom}) refers to {used}: name distinct atoms of rows above")
+        placed.add(atom)
