@@ -1,0 +1,146 @@
+"""What a manifold is: the operations every path, objective and sampler is written with."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, Generic, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from sciflow.rng import Generator, normal
+
+__all__ = ["Manifold", "Prior", "State", "center", "tree_map"]
+
+State = Tensor | dict[str, Tensor]
+S = TypeVar("S", Tensor, dict[str, Tensor])
+
+
+def tree_map(fn: Callable[..., Any], *states: Any) -> Any:
+    """Apply ``fn`` to tensors, or factor by factor to states of a :class:`Product` (dicts with the same keys)."""
+    if isinstance(states[0], dict):
+        return {name: fn(*(state[name] for state in states)) for name in states[0]}
+    return fn(*states)
+
+
+def center(x: Tensor) -> Tensor:
+    """Subtract the mean over the particles of ``x (…, N, d)``."""
+    return x - x.mean(dim=-2, keepdim=True)
+
+
+class Prior(Protocol[S]):
+    """A density that can be drawn from; the same object serves training and sampling."""
+
+    def sample(
+        self,
+        *shape: int,
+        generator: Generator = None,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> S:
+        """Draw points of shape ``(*shape, *point_shape)``, ``shape = (B, *E)``."""
+        ...
+
+    def log_prob(self, x: S) -> Tensor:
+        """Log-density ``(B,)`` of ``x (B, *E, *point_shape)`` with respect to the Riemannian volume, summed over E."""
+        ...
+
+
+class Manifold(ABC, Generic[S]):
+    """A Riemannian manifold with closed-form geodesics.
+
+    Points are tensors ``(B, *E, *point_shape)``, tangents ``(B, *E, *tangent_shape)``; a :class:`Product` takes dicts
+    of both. Leading dimensions are free and broadcast. Every operation is smooth wherever the mathematics is, and has
+    finite gradients where it is not (coincident points, cut loci).
+    """
+
+    #: Radius of the ball on which ``expmap`` is one to one.
+    injectivity_radius: float = float("inf")
+
+    @property
+    @abstractmethod
+    def point_shape(self) -> Any:
+        """Shape of one point (a dict of shapes on a product)."""
+
+    @property
+    def tangent_shape(self) -> Any:
+        """Shape of one tangent vector."""
+        return self.point_shape
+
+    @property
+    @abstractmethod
+    def dim(self) -> int:
+        """Intrinsic dimension of one point."""
+
+    @abstractmethod
+    def expmap(self, x: S, u: S) -> S:
+        """End of the geodesic that leaves ``x`` with velocity ``u``, after unit time."""
+
+    @abstractmethod
+    def logmap(self, x: S, y: S) -> S:
+        """Initial velocity of the shortest geodesic from ``x`` to ``y``; on the cut locus one of them, deterministically."""
+
+    @abstractmethod
+    def transp_along(self, x: S, w: S, u: S) -> S:
+        """Parallel transport of ``u`` from ``x`` along ``s ↦ expmap(x, s·w)`` to ``expmap(x, w)``."""
+
+    @abstractmethod
+    def projx(self, x: S) -> S:
+        """Project ambient coordinates to the manifold."""
+
+    @abstractmethod
+    def proju(self, x: S, u: S) -> S:
+        """Project orthogonally to the tangent space at ``x``."""
+
+    @abstractmethod
+    def cut_locus(self, x0: S, x1: S) -> Tensor:
+        """Whether several shortest geodesics join ``x0`` to ``x1``, to rounding: bool ``(B, *E)``."""
+
+    @abstractmethod
+    def prior(self) -> Prior[S]:
+        """The canonical prior: uniform if compact, else standard normal."""
+
+    def inner(self, x: S, u: S, v: S) -> Tensor:
+        """Riemannian inner product ``(B, *E)`` of tangents at ``x``; here the dot product of their coordinates."""
+        return (u * v).flatten(-len(self.tangent_shape)).sum(-1)  # type: ignore[operator]
+
+    def embed(self, x: S, u: S) -> S:
+        """``d/dε expmap(x, ε·u)`` at 0 in the ambient coordinates of ``x``; ``u`` itself where tangents are ambient."""
+        return u
+
+    def dist(self, x: S, y: S) -> Tensor:
+        """Geodesic distance ``(B, *E)``; its gradient at ``x = y`` is zero."""
+        u = self.logmap(x, y)
+        square = self.inner(x, u, u)
+        apart = square > 0
+        return torch.where(apart, torch.where(apart, square, 1.0).sqrt(), 0.0)
+
+    def transp(self, x: S, y: S, u: S) -> S:
+        """Parallel transport of ``u`` from ``x`` to ``y`` along the geodesic of ``logmap(x, y)``."""
+        return self.transp_along(x, self.logmap(x, y), u)
+
+    def geodesic(self, x0: S, x1: S, t: Tensor) -> tuple[S, S]:
+        """Point ``x_t`` and velocity ``u_t`` of the shortest geodesic from ``x0`` (t=0) to ``x1`` (t=1).
+
+        ``t`` is ``(B,)`` (or any leading part of the state's shape). On the cut locus a shortest geodesic is chosen
+        deterministically: the velocity never vanishes between distinct points.
+        """
+        velocity = self.logmap(x0, x1)
+        travelled = tree_map(lambda u: t.reshape(t.shape + (1,) * (u.ndim - t.ndim)) * u, velocity)
+        return self.expmap(x0, travelled), self.transp_along(x0, travelled, velocity)
+
+    def random(
+        self,
+        *shape: int,
+        generator: Generator = None,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> S:
+        """Draw ``(*shape, *point_shape)`` from the canonical prior."""
+        return self.prior().sample(*shape, generator=generator, dtype=dtype, device=device)
+
+    def randn_tangent(self, x: S, generator: Generator = None) -> S:
+        """Standard normal tangent vectors at ``x``."""
+        points: Tensor = x  # type: ignore[assignment]
+        shape = points.shape[: points.ndim - len(self.point_shape)]
+        noise = normal(*shape, *self.tangent_shape, generator=generator, dtype=points.dtype, device=points.device)
+        return self.proju(x, noise)  # type: ignore[arg-type]

@@ -1,0 +1,52 @@
+"""Flat space, and the subspace of particle systems with their centre of mass at the origin."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sciflow.manifolds.base import Manifold, center
+from sciflow.manifolds.priors import Normal
+
+__all__ = ["Euclidean"]
+
+
+@dataclass(frozen=True)
+class Euclidean(Manifold[Tensor]):
+    """R^d. With ``centered`` the last event dimension holds N particles, ``(B, *E, N, d)``, of zero mean.
+
+    A centred state has (N−1)·d degrees of freedom: the density of its prior, and of every flow that starts from it,
+    is the one on that subspace. ``dim`` counts the d coordinates of one particle.
+    """
+
+    d: int
+    centered: bool = False
+
+    @property
+    def point_shape(self) -> tuple[int, ...]:
+        return (self.d,)
+
+    @property
+    def dim(self) -> int:
+        return self.d
+
+    def expmap(self, x: Tensor, u: Tensor) -> Tensor:
+        return x + u
+
+    def logmap(self, x: Tensor, y: Tensor) -> Tensor:
+        return y - x
+
+    def transp_along(self, x: Tensor, w: Tensor, u: Tensor) -> Tensor:
+        return u
+
+    def projx(self, x: Tensor) -> Tensor:
+        return center(x) if self.centered else x
+
+    def proju(self, x: Tensor, u: Tensor) -> Tensor:
+        return center(u) if self.centered else u
+
+    def cut_locus(self, x0: Tensor, x1: Tensor) -> Tensor:
+        return torch.zeros_like((x0 - x1)[..., 0], dtype=torch.bool)
+
+    def prior(self) -> Normal:
+        return Normal(self.d, centered=self.centered)
