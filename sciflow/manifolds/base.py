@@ -77,7 +77,7 @@ class Manifold(ABC, Generic[S]):
 
     @abstractmethod
     def logmap(self, x: S, y: S) -> S:
-        """Initial velocity of the shortest geodesic from ``x`` to ``y``; on the cut locus one of them, deterministically."""
+        """Initial velocity of the shortest geodesic from ``x`` to ``y``; on the cut locus always the same one."""
 
     @abstractmethod
     def transp_along(self, x: S, w: S, u: S) -> S:

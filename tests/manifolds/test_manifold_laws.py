@@ -1,0 +1,28 @@
+"""Every manifold obeys the laws of Riemannian geometry, in both precisions."""
+
+import pytest
+import torch
+
+from sciflow.manifolds import SE3, SO3, Euclidean, FlatTorus, Product, Sphere
+from sciflow.testing import assert_manifold_laws
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize(
+    ("manifold", "event_shape"),
+    [
+        (Euclidean(3), ()),
+        (Euclidean(3, centered=True), (5,)),
+        (Sphere(1), (3,)),
+        (Sphere(2), ()),
+        (Sphere(5), (2, 3)),
+        (FlatTorus(2), (4,)),
+        (FlatTorus(7), ()),
+        (SO3(), (3,)),
+        (SE3(), (4,)),
+        (Product(x=Euclidean(3, centered=True), q=SO3(), s=Sphere(2), chi=FlatTorus(4)), (5,)),
+    ],
+    ids=str,
+)
+def test_manifold_laws(manifold, event_shape, dtype):
+    assert_manifold_laws(manifold, event_shape, dtype)
