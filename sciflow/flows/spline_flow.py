@@ -1,0 +1,89 @@
+"""Neural spline flows over numbers and angles, and over the Cartesian coordinates of a molecule."""
+
+__all__ = ["spline_couplings", "spline_flow"]
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..rng import step_generator
+from .base import MixedBase
+from .coupling import SplineCoupling
+from .internal_coordinates import InternalCoordinates
+from .normalizing_flow import NormalizingFlow
+from .transform import Composed
+from .unbound import Unbound, circular_torsions
+from .whitening import Whiten
+
+
+def spline_couplings(
+    circular: Tensor,
+    couplings: int = 8,
+    width: int = 96,
+    bins: int = 8,
+    *,
+    bound: float = 8.0,
+    depth: int = 2,
+    seed: int = 0,
+) -> Composed:
+    """Coupling layers over vectors (…, D), in pairs that move complementary random halves of the dimensions.
+
+    Arguments:
+        circular: BoolTensor (D,), the dimensions that are angles.
+        couplings, width, bins, bound, depth: see `SplineCoupling`.
+        seed: names the masks, seams and initial weights.
+    """
+    d = len(circular)
+    layers = []
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for n in range(couplings):
+            half = torch.randperm(d, generator=step_generator(seed, n // 2)) < d // 2
+            mask = half if n % 2 == 0 else ~half
+            seams = step_generator(seed, n // 2, n % 2)
+            layers.append(SplineCoupling(circular, mask, bins, bound, width, depth, generator=seams))
+    return Composed(*layers)
+
+
+def spline_flow(
+    zmatrix: Tensor,
+    training_coordinates: Tensor,
+    couplings: int = 8,
+    width: int = 96,
+    bins: int = 8,
+    *,
+    bound: float = 8.0,
+    depth: int = 2,
+    seed: int = 0,
+) -> NormalizingFlow:
+    """Flow on Cartesian coordinates (B, N, 3) in nm: internal coordinates, whitening, spline couplings.
+
+    A torsion is a number if every training frame lies within 2.5 rad of its circular mean, else an angle. Densities are
+    with respect to Cartesian volume modulo rigid motions (see `InternalCoordinates`). Coordinates and whitening are in
+    float64, the network in float32; ``.double()`` makes all of it float64.
+
+    Arguments:
+        zmatrix: LongTensor (N, 4), see `InternalCoordinates`.
+        training_coordinates: (frames, N, 3) in nm; fits the whitening.
+        couplings, width, bins, bound, depth, seed: see `spline_couplings`.
+
+    Raises:
+        InputError: for a malformed Z-matrix, or frames that do not fit it or do not vary.
+
+    Source: Noé et al. 2019 (arXiv:1812.01729); Midgley et al. 2023 (arXiv:2208.01893) for the coordinates.
+    """
+    internal = InternalCoordinates(zmatrix)
+    if training_coordinates.shape[1:] != (internal.n_atoms, 3):
+        shape = tuple(training_coordinates.shape)
+        raise InputError(f"training coordinates of shape {shape}: the Z-matrix needs (frames, {internal.n_atoms}, 3)")
+    y = internal(training_coordinates)
+    bonds = y[:, : internal.n_atoms - 1]
+    rigid = internal.zmatrix[1:, :2][bonds.std(0) < 1e-4 * bonds.mean(0)].tolist()
+    if rigid:
+        raise InputError(f"bonds {rigid} have a constant length in the training frames: simulate without constraints")
+    centre, rotating = circular_torsions(y[:, 2 * internal.n_atoms - 3 :])
+    unbound = Unbound(centre, rotating)
+    circular = torch.cat((rotating.new_zeros(2 * internal.n_atoms - 3), rotating))
+    whiten = Whiten.fit(unbound(y), circular)
+    stack = spline_couplings(circular, couplings, width, bins, bound=bound, depth=depth, seed=seed)
+    return NormalizingFlow(MixedBase(circular), Composed(internal, unbound, whiten, stack))
