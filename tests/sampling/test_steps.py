@@ -1,0 +1,135 @@
+"""Laws of the steps: order of convergence on every manifold, exactness, reversal."""
+
+import math
+
+import pytest
+import torch
+
+from sciflow.errors import InputError
+from sciflow.manifolds import SO3, Euclidean, FlatTorus, Product, Sphere, tree_map
+from sciflow.nets import FunctionField
+from sciflow.nets.mlp import features
+from sciflow.sampling import RK4, Dopri5, Euler, Midpoint, sample
+
+MANIFOLDS = {
+    "euclidean": (Euclidean(2), ()),
+    "centered": (Euclidean(3, centered=True), (3,)),
+    "sphere": (Sphere(2), (2,)),
+    "torus": (FlatTorus(2), ()),
+    "so3": (SO3(), (2,)),
+    "product": (Product(r=Euclidean(3), q=SO3(), s=Sphere(2), a=FlatTorus(1)), ()),
+}
+
+
+@pytest.fixture(params=MANIFOLDS)
+def flow(request):
+    """A smooth field that depends on place and time, and three points."""
+    manifold, event = MANIFOLDS[request.param]
+    g = torch.Generator().manual_seed(3)
+
+    def velocity(x, t):
+        def part(m, x):
+            f = features(m, x)
+            weight = torch.randn(f.shape[-1], math.prod(m.tangent_shape), generator=g.manual_seed(5), dtype=f.dtype)
+            wave = torch.sin(f @ weight + t.reshape(-1, *(1,) * (f.ndim - 1)))
+            return m.proju(x, wave + (wave.roll(1, 1) if event else 0))
+
+        if isinstance(manifold, Product):
+            return {name: part(m, x[name]) for name, m in manifold.factors.items()}
+        return part(manifold, x)
+
+    return FunctionField(manifold, velocity), manifold.random(3, *event, generator=g, dtype=torch.float64)
+
+
+def grid(n, start=0.0, end=1.0):
+    return torch.linspace(start, end, n + 1, dtype=torch.float64)
+
+
+def gap(manifold, x, y):
+    return float(manifold.dist(x, y).max())
+
+
+@pytest.mark.parametrize(("step", "order", "n"), [(Euler(), 1, 64), (Midpoint(), 2, 32), (RK4(), 4, 16)])
+@pytest.mark.parametrize("track_logq", [False, True])
+def test_order(flow, step, order, n, track_logq):
+    """Halving the step divides the error by 2^order, of the states and of log q alike."""
+    field, x0 = flow
+    exact = sample(field, x0, grid(1), Dopri5(1e-12, 1e-12), track_logq=track_logq)
+    coarse, fine = (sample(field, x0, grid(k), step, track_logq=track_logq) for k in (n, 2 * n))
+    errors = [gap(field.manifold, r.x, exact.x) for r in (coarse, fine)]
+    assert math.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.25)  # next order: h ≈ 1/50 relative
+    if track_logq:
+        errors = [float((r.logq - exact.logq).abs().max()) for r in (coarse, fine)]
+        assert math.log2(errors[0] / errors[1]) > order - 0.35
+
+
+def test_dopri5_error_follows_its_tolerance(flow):
+    field, x0 = flow
+    exact = sample(field, x0, grid(200), RK4()).x
+    runs = [sample(field, x0, grid(1), Dopri5(tol, tol)) for tol in (1e-4, 1e-6, 1e-8)]
+    for run, tol in zip(runs, (1e-4, 1e-6, 1e-8), strict=True):
+        assert gap(field.manifold, run.x, exact) < 20 * tol
+    assert runs[0].nfe < runs[1].nfe < runs[2].nfe
+
+
+@pytest.mark.parametrize(
+    ("step", "n", "tolerance"), [(Midpoint(), 64, 2e-3), (RK4(), 32, 5e-6), (Dopri5(1e-9, 1e-9), 1, 1e-7)]
+)
+def test_reversed_grid_inverts(flow, step, n, tolerance):
+    """There and back again, to the order of the step; log q comes back as well."""
+    field, x0 = flow
+    there = sample(field, x0, grid(n, 0.2, 0.9), step, track_logq=True)
+    back = sample(field, there.x, grid(n, 0.9, 0.2), step, track_logq=True, logq0=there.logq)
+    assert gap(field.manifold, back.x, x0) < tolerance
+    assert back.logq.abs().max() < 10 * tolerance
+
+
+@pytest.mark.parametrize("step", [Euler(), Midpoint(), RK4(), Dopri5()])
+def test_states_stay_on_the_manifold(flow, step):
+    field, x0 = flow
+    x = sample(field, x0, grid(10), step).x
+    tree_map(lambda a, b: torch.testing.assert_close(a, b, rtol=0, atol=1e-13), x, field.manifold.projx(x))
+
+
+def test_euler_lands_on_a_perfect_prediction(flow):
+    """One step along the velocity of a geodesic ends at its end."""
+    field, x0 = flow
+    manifold = field.manifold
+    x1 = tree_map(lambda x: x.flip(0), x0)
+    straight = FunctionField(manifold, lambda x, t: manifold.logmap(x, x1))
+    assert gap(manifold, sample(straight, x0, grid(1), Euler()).x, x1) < 1e-13
+
+
+def test_evaluations_are_counted():
+    """Stages times steps, tracked or not; an adaptive step shares its last stage with the next substep."""
+    field = FunctionField(Euclidean(2), lambda x, t: -x)
+    x0 = torch.ones(4, 2, dtype=torch.float64)
+    for step, stages in ((Euler(), 1), (Midpoint(), 2), (RK4(), 4)):
+        assert sample(field, x0, grid(5), step).nfe == 5 * stages
+        assert sample(field, x0, grid(5), step, track_logq=True).nfe == 5 * stages
+    assert sample(field, x0, grid(1), Dopri5()).nfe % 6 == 1
+
+
+def test_dopri5_names_where_it_stalls():
+    field = FunctionField(Euclidean(1), lambda x, t: torch.where(t[:, None] > 0.5, torch.nan, x))
+    with pytest.raises(ArithmeticError, match=r"t=0\.5"):
+        sample(field, torch.ones(1, 1, dtype=torch.float64), grid(1), Dopri5())
+
+
+@pytest.mark.parametrize("times", [[0.0, 0.5, 0.5, 1.0], [0.0, 1.0, 0.5], [[0.0, 1.0]], 0.0, []])
+def test_a_grid_that_turns_is_refused(times):
+    with pytest.raises(InputError, match="time grid"):
+        sample(FunctionField(Euclidean(1), lambda x, t: x), torch.ones(1, 1), torch.tensor(times))
+
+
+def test_gradients_only_where_asked():
+    """Parameters alone do not make a graph of the whole rollout; a source that requires gradients does."""
+    rate = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
+    field = FunctionField(Euclidean(1), lambda x, t: rate * x)
+    x0 = torch.ones(2, 1, dtype=torch.float64)
+    assert not sample(field, x0, grid(8), RK4(), track_logq=True).x.requires_grad
+    run = sample(field, x0.requires_grad_(), grid(8), RK4(), track_logq=True)
+    (slope,) = torch.autograd.grad(run.logq.sum(), rate, retain_graph=True)
+    torch.testing.assert_close(slope, torch.tensor(-2.0, dtype=torch.float64))  # log q = -rate, two samples
+    (slope,) = torch.autograd.grad(run.x.sum(), rate)
+    torch.testing.assert_close(slope, 2 * rate.exp().detach(), rtol=1e-6, atol=0)
