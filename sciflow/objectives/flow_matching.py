@@ -1,0 +1,39 @@
+"""Regress the velocity of a path."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from sciflow.manifolds import tree_map
+from sciflow.nets import Field
+from sciflow.paths import Pair, Path
+from sciflow.rng import Generator, uniform
+
+__all__ = ["FlowMatching"]
+
+
+@dataclass(frozen=True)
+class FlowMatching:
+    r"""Conditional flow matching: the squared Riemannian distance between the field and the path's velocity.
+
+    .. math:: \ell_b = w_b \sum_E \lVert v(x_t, t) - u_t \rVert^2_{x_t}, \qquad t \sim \text{time}(U[0, 1))
+
+    Its minimiser is ``E[u_t | x_t]``, whose flow carries the source to the data (Lipman et al. 2022,
+    arXiv:2210.02747; on manifolds Chen, Lipman 2023, arXiv:2302.03660).
+
+    ``time`` maps uniform numbers ``(B,)`` to times, to spend more of them where the field is hard, such as
+    ``torch.sqrt`` or ``lambda u: 1 - u**2``; it changes the weight of the times, not the minimiser.
+    """
+
+    time: Callable[[Tensor], Tensor] | None = None
+
+    def __call__(self, field: Field, path: Path, pair: Pair, generator: Generator = None) -> Tensor:
+        """Losses ``(B,)``, weighted sample by sample and not reduced; conditions go to the field by name."""
+        weight = pair.weight
+        u = uniform(len(weight), generator=generator, dtype=weight.dtype, device=weight.device)
+        t = u if self.time is None else self.time(u)
+        drawn = path.sample(pair.x0, pair.x1, t, generator)
+        error = tree_map(Tensor.sub, field.velocity(drawn.x_t, t, **pair.cond), drawn.u_t)
+        squared = path.manifold.inner(drawn.x_t, error, error)
+        return weight * squared.reshape(len(weight), -1).sum(-1)
