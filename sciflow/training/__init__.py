@@ -1,0 +1,19 @@
+"""Training: what a model is, the data it reads, and the loop that fits it."""
+
+from .data import SafetensorsDataset, load_tensors, save_tensors
+from .fit import TrainerConfig, fit
+from .models import FieldModel, FlowModel, Model, Samples
+from .progress import Progress
+
+__all__ = [
+    "FieldModel",
+    "FlowModel",
+    "Model",
+    "Progress",
+    "SafetensorsDataset",
+    "Samples",
+    "TrainerConfig",
+    "fit",
+    "load_tensors",
+    "save_tensors",
+]

@@ -1,0 +1,48 @@
+"""Exponential moving average of the weights: the model that is saved, validated and sampled."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["EMA"]
+
+
+class EMA:
+    """``average ← d·average + (1−d)·weights`` with ``d = min(decay, (1+step)/(10+step))``, so that early steps fade.
+
+    Buffers follow the model as they are.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.weights: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
+        self.average: list[Tensor] = [p.detach().clone() for p in self.weights]
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        decay = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(self.average, self.weights, 1 - decay)
+
+    @contextmanager
+    @torch.no_grad()
+    def applied(self) -> Iterator[None]:
+        """The model with averaged weights, for as long as the block lasts."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        for weight, average in zip(self.weights, self.average, strict=True):
+            kept = weight.detach().clone()
+            weight.copy_(average)
+            average.copy_(kept)
+
+    def load(self, average: list[Tensor]) -> None:
+        """Take up a saved average."""
+        for mine, saved in zip(self.average, average, strict=True):
+            mine.copy_(saved)

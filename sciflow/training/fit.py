@@ -1,0 +1,290 @@
+"""The fit loop: Lightning Fabric for devices and precision, everything else in the open.
+
+Step ``s`` of seed ``k`` sees the same batch and the same noise whenever it is run: a killed run that starts again from
+its last checkpoint ends with the weights of the run that was never killed.
+"""
+
+import csv
+import math
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from ..errors import InputError
+from .data import save_tensors
+from .ema import EMA
+from .models import Model
+from .order import Batches, stream
+from .progress import Progress
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+__all__ = ["TrainerConfig", "fit"]
+
+ROWS = 200  # rows of history.csv
+VALIDATIONS = 20  # times the validation loss is computed
+VALIDATION_SAMPLES = 4096  # samples it is computed on, at most
+PATIENCE = 10  # steps in a row without a finite gradient, before training gives up
+
+
+@dataclass
+class TrainerConfig:
+    """How a model is fitted.
+
+    Attributes:
+        steps: optimizer steps.
+        batch_size: samples a step, over all devices together.
+        lr: learning rate of AdamW at its highest: linear warm-up, then a cosine down to 0.
+        weight_decay: of AdamW.
+        warmup: steps of the warm-up.
+        clip: the gradient's norm is cut to this.
+        ema: decay of the averaged weights, which are the ones saved.
+        devices: processes, one a device; more than one are started by ``torchrun``.
+        precision: of Fabric: ``32-true``, ``64-true``, ``bf16-mixed``, ``16-mixed``.
+        threads: CPU threads; by default what ``OMP_NUM_THREADS`` says.
+        workers: processes that read data.
+        checkpoint_every: seconds between checkpoints.
+    """
+
+    steps: int = 2000
+    batch_size: int = 256
+    lr: float = 1e-3
+    weight_decay: float = 0.0
+    warmup: int = 100
+    clip: float = 1.0
+    ema: float = 0.999
+    devices: int = 1
+    precision: str = "32-true"
+    threads: int | None = None
+    workers: int = 0
+    checkpoint_every: float = 30.0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "lr", "clip", "devices"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"trainer.{name}={getattr(self, name)} must be greater than 0")
+        if not 0 <= self.ema < 1:
+            raise InputError(f"trainer.ema={self.ema} must be at least 0 and less than 1")
+        if self.batch_size % self.devices:
+            raise InputError(
+                f"trainer.batch_size={self.batch_size} must be a multiple of trainer.devices={self.devices}"
+            )
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step: ``lr · min(1, (s+1)/warmup) · (1 + cos(π s/steps))/2``."""
+        warm = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
+        return self.lr * warm * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+
+
+@dataclass
+class _Progress:
+    """What a checkpoint holds beside tensors."""
+
+    step: int = 0
+    seconds: float = 0.0
+    loss_sum: float = 0.0
+    loss_count: int = 0
+    skipped: int = 0  # steps in a row
+    history: list[list[float]] = field(default_factory=list)
+
+
+def fit(
+    model: Model,
+    dataset: Dataset[Any],
+    trainer: TrainerConfig,
+    out: Path,
+    state: Path,
+    val: Dataset[Any] | None = None,
+    seed: int = 0,
+) -> Model:
+    """Train ``model`` and leave the averaged weights in it.
+
+    Args:
+        model: its ``loss`` is averaged over the batch.
+        dataset: map-style; its ``__getitems__`` may answer a list of indices with a batch of tensors.
+        out: folder that gets ``model.safetensors`` (averaged weights) and ``history.csv``.
+        state: folder that holds ``last.ckpt``; a run that finds one there continues from it.
+        val: where given, the validation loss is recorded.
+        seed: names the order of the data and the noise.
+
+    Raises:
+        InputError: no gradient was finite for ``PATIENCE`` steps in a row, or the processes do not match ``devices``.
+    """
+    fabric = _fabric(trainer)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=trainer.lr, weight_decay=trainer.weight_decay)
+    module, stepper = fabric.setup(model, optimizer)
+    module.mark_forward_method("loss")
+    ema = EMA(model, trainer.ema)
+    checkpoint = Path(state) / "last.ckpt"
+    run = _restore(checkpoint, model, optimizer, ema, fabric.device)
+    loader = _loader(dataset, trainer, seed, run.step, fabric)
+
+    began, saved_at = time.monotonic() - run.seconds, time.monotonic()
+    row_every, validate_every = max(1, trainer.steps // ROWS), max(1, trainer.steps // VALIDATIONS)
+    module.train()
+    with Progress("train", trainer.steps, run.step, quiet=not fabric.is_global_zero) as progress:
+        for step, batch in zip(range(run.step, trainer.steps), loader, strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = trainer.rate(step)
+            generator = stream("noise", seed, step, fabric.global_rank, device=fabric.device)
+            loss = module.loss(fabric.to_device(batch), generator).mean()
+            fabric.backward(loss)
+            norm = fabric.clip_gradients(module, stepper, max_norm=trainer.clip, error_if_nonfinite=False)
+            if norm is not None and torch.isfinite(norm):
+                stepper.step()
+                ema.update(step)
+                run.loss_sum, run.loss_count, run.skipped = run.loss_sum + loss.item(), run.loss_count + 1, 0
+            else:
+                run.skipped += 1
+                _give_up_after_patience(run.skipped, step, trainer)
+            stepper.zero_grad()
+            run.step, run.seconds = step + 1, time.monotonic() - began
+
+            last = run.step == trainer.steps
+            if last or run.step % row_every == 0:
+                due = last or run.step % validate_every < row_every
+                val_loss = math.nan if val is None or not due else _validate(model, val, ema, trainer, seed, fabric)
+                mean = run.loss_sum / max(run.loss_count, 1)
+                run.history.append([run.step, mean, val_loss, trainer.rate(step), run.seconds])
+                run.loss_sum, run.loss_count = 0.0, 0
+            progress.advance(note=_note(run.history))
+            if fabric.is_global_zero and (last or time.monotonic() - saved_at > trainer.checkpoint_every):
+                _save(checkpoint, model, optimizer, ema, run)
+                saved_at = time.monotonic()
+
+    with torch.no_grad():
+        for weight, average in zip(ema.weights, ema.average, strict=True):
+            weight.copy_(average)
+    if fabric.is_global_zero:
+        Path(out).mkdir(parents=True, exist_ok=True)
+        save_tensors(model.state_dict(), Path(out) / "model.safetensors")
+        _write_history(run.history, Path(out) / "history.csv")
+    fabric.barrier()
+    return model.eval()
+
+
+def _fabric(trainer: TrainerConfig) -> "Fabric":
+    """Fabric for one process, or for the processes that torchrun started; never for fewer than were asked for."""
+    from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
+
+    if trainer.threads is not None:
+        torch.set_num_threads(trainer.threads)
+    started = int(os.environ["WORLD_SIZE"]) if TorchElasticEnvironment.detect() else 1
+    if started != trainer.devices:
+        raise InputError(
+            f"trainer.devices={trainer.devices}, but {started} process(es) were started: use "
+            f"torchrun --nproc-per-node {trainer.devices} -m sciflow train … or trainer.devices={started}"
+        )
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if started > 1 else 1
+    fabric = Fabric(
+        accelerator="cuda" if torch.cuda.is_available() else "cpu",
+        devices=local,
+        num_nodes=started // local,
+        strategy="ddp" if started > 1 else "auto",
+        precision=trainer.precision,  # type: ignore[arg-type]
+        # named, so that Fabric does not take one from a scheduler's variables
+        plugins=[TorchElasticEnvironment() if started > 1 else LightningEnvironment()],
+    )
+    fabric.launch()
+    if fabric.world_size != trainer.devices:
+        raise RuntimeError(f"Fabric runs {fabric.world_size} processes where {trainer.devices} were asked for")
+    return fabric
+
+
+def _loader(
+    dataset: Dataset[Any], trainer: TrainerConfig, seed: int, start: int, fabric: "Fabric"
+) -> DataLoader[dict[str, Any]]:
+    batches = Batches(
+        len(dataset),  # type: ignore[arg-type]
+        trainer.batch_size,
+        seed,
+        start,
+        trainer.steps,
+        fabric.global_rank,
+        fabric.world_size,
+    )
+    return DataLoader(dataset, batch_sampler=batches, num_workers=trainer.workers, collate_fn=_collate)
+
+
+def _collate(batch: Any) -> dict[str, Any]:
+    return batch if isinstance(batch, dict) else default_collate(batch)
+
+
+@torch.no_grad()
+def _validate(model: Model, val: Dataset[Any], ema: EMA, trainer: TrainerConfig, seed: int, fabric: "Fabric") -> float:
+    """Mean loss of the averaged weights on an even choice of the validation data, with the same noise every time."""
+    total = len(val)  # type: ignore[arg-type]
+    chosen = torch.linspace(0, total - 1, min(total, VALIDATION_SAMPLES)).long().tolist()
+    batches = [chosen[i : i + trainer.batch_size] for i in range(0, len(chosen), trainer.batch_size)]
+    loader = DataLoader(val, batch_sampler=batches, collate_fn=_collate)
+    model.eval()
+    losses: list[Tensor] = []
+    with ema.applied(), fabric.autocast():
+        for i, batch in enumerate(loader):
+            generator = stream("validation", seed, i, device=fabric.device)
+            losses.append(model.loss(fabric.to_device(batch), generator))
+    model.train()
+    return torch.cat(losses).mean().item()
+
+
+def _give_up_after_patience(skipped: int, step: int, trainer: TrainerConfig) -> None:
+    if skipped >= PATIENCE:
+        raise InputError(
+            f"train: loss or gradient was not finite for {skipped} steps in a row, up to step {step}: "
+            f"check the data, or lower trainer.lr={trainer.lr} or trainer.clip={trainer.clip}"
+        )
+
+
+def _restore(path: Path, model: Model, optimizer: torch.optim.Optimizer, ema: EMA, device: torch.device) -> _Progress:
+    if not path.exists():
+        return _Progress()
+    saved = torch.load(path, map_location=device, weights_only=True)
+    model.load_state_dict(saved["model"])
+    optimizer.load_state_dict(saved["optimizer"])
+    ema.load(saved["ema"])
+    return _Progress(**saved["progress"])
+
+
+def _save(path: Path, model: Model, optimizer: torch.optim.Optimizer, ema: EMA, run: _Progress) -> None:
+    """Tensors and numbers only (``torch.load(weights_only=True)`` reads them), to a temporary name, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    content = {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "ema": ema.average,
+        "progress": vars(run),
+    }
+    torch.save(content, part)
+    os.replace(part, path)
+
+
+def _write_history(history: list[list[float]], path: Path) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["step", "loss", "val_loss", "lr", "seconds"])
+        for step, loss, val_loss, lr, seconds in history:
+            writer.writerow(
+                [
+                    int(step),
+                    f"{loss:.6g}",
+                    "" if math.isnan(val_loss) else f"{val_loss:.6g}",
+                    f"{lr:.4g}",
+                    f"{seconds:.1f}",
+                ]
+            )
+
+
+def _note(history: list[list[float]]) -> str:
+    if not history:
+        return ""
+    val_loss = next((row[2] for row in reversed(history) if not math.isnan(row[2])), math.nan)
+    return f"loss {history[-1][1]:.4g}" + ("" if math.isnan(val_loss) else f"  val {val_loss:.4g}")

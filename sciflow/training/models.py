@@ -1,0 +1,149 @@
+"""What the training loop and the pipeline see: a loss, samples, and a density where there is one."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..rng import Generator
+
+if TYPE_CHECKING:
+    from ..flows import NormalizingFlow
+    from ..nets import Field
+
+__all__ = ["FieldModel", "FlowModel", "Model", "Samples"]
+
+
+class Samples(NamedTuple):
+    """Samples ``x`` (B, *E, *P), their log-density ``logq`` (B,) where known, and the network calls that each cost."""
+
+    x: Tensor | dict[str, Tensor]
+    logq: Tensor | None
+    nfe: int
+
+
+class Model(nn.Module, ABC):
+    """A generative model: everything between a batch of data and a sample."""
+
+    @abstractmethod
+    def loss(self, batch: Mapping[str, Any], generator: torch.Generator) -> Tensor:
+        """Loss of each sample, (B,). ``batch["x"]`` is the data, every other key conditions it."""
+
+    @abstractmethod
+    def sample(
+        self, n: int, cond: dict[str, Tensor] | None = None, generator: Generator = None, **sampler: Any
+    ) -> Samples:
+        """``n`` samples; ``sampler`` are the solver settings this model understands."""
+
+    def log_prob(self, x: Any, cond: dict[str, Tensor] | None = None) -> Tensor:
+        """Log-density of data, (B,)."""
+        raise NotImplementedError(f"{type(self).__name__} has no tractable density")
+
+
+class FieldModel(Model):
+    """A field that moves prior to data: coupled and regressed in training, integrated in sampling.
+
+    Args:
+        field: the network, a :class:`sciflow.nets.Field`.
+        path: bridge between a source and a data point.
+        coupling: which source point goes with which data point.
+        objective: what the field regresses.
+        prior: source distribution; the same one in training and sampling.
+        event_shape: ``E``, the atoms or residues or sites of one sample.
+    """
+
+    def __init__(
+        self, field: "Field", path: Any, coupling: Any, objective: Any, prior: Any, event_shape: tuple[int, ...] = ()
+    ) -> None:
+        super().__init__()
+        self.field = field
+        self.path = path
+        self.coupling = coupling
+        self.objective = objective
+        self.prior = prior
+        self.event_shape = tuple(event_shape)
+
+    def loss(self, batch: Mapping[str, Any], generator: torch.Generator) -> Tensor:
+        cond = {key: value for key, value in batch.items() if key != "x"}
+        x1 = batch["x"]
+        like = x1 if isinstance(x1, Tensor) else next(iter(x1.values()))
+        x0 = self.prior.sample(len(like), *self.event_shape, generator=generator, dtype=like.dtype, device=like.device)
+        return self.objective(self.field, self.path, self.coupling.pair(x0, x1, cond), generator)
+
+    @torch.no_grad()
+    def sample(  # type: ignore[override]  # its solver settings, by name
+        self,
+        n: int,
+        cond: dict[str, Tensor] | None = None,
+        generator: Generator = None,
+        *,
+        steps: int = 50,
+        step: str = "midpoint",
+        logq: bool = False,
+        grid: Tensor | None = None,
+    ) -> Samples:
+        """Integrate the field from prior to data.
+
+        Args:
+            steps: number of equal steps from t=0 to t=1 (where ``grid`` does not say otherwise).
+            step: ``euler``, ``midpoint``, ``rk4`` or ``dopri5``.
+            logq: follow the log-density along the path, at the price of the divergence of the field.
+            grid: the times themselves, 1-D and increasing from 0 to 1.
+        """
+        from .. import sampling
+
+        like = next(self.parameters())
+        x0 = self.prior.sample(n, *self.event_shape, generator=generator, dtype=like.dtype, device=like.device)
+        if grid is None:
+            grid = torch.linspace(0, 1, steps + 1, dtype=like.dtype, device=like.device)
+        rollout = sampling.sample(
+            self.field,
+            x0,
+            grid,
+            step=_step(step),
+            track_logq=logq,
+            logq0=self.prior.log_prob(x0) if logq else None,
+            cond=cond,
+            generator=generator,
+        )
+        return Samples(rollout.x, rollout.logq, rollout.nfe)
+
+    def log_prob(self, x: Any, cond: dict[str, Tensor] | None = None) -> Tensor:
+        from .. import sampling
+
+        return sampling.log_prob(self.field, x, self.prior, cond=cond)
+
+
+class FlowModel(Model):
+    """A normalizing flow, trained by maximum likelihood: loss = −log q(x)."""
+
+    def __init__(self, flow: "NormalizingFlow") -> None:
+        super().__init__()
+        self.flow = flow
+
+    def loss(self, batch: Mapping[str, Any], generator: torch.Generator) -> Tensor:
+        return -self.flow.log_prob(batch["x"])
+
+    @torch.no_grad()
+    def sample(
+        self, n: int, cond: dict[str, Tensor] | None = None, generator: Generator = None, **sampler: Any
+    ) -> Samples:
+        if sampler:
+            raise TypeError(f"a normalizing flow has no solver: {', '.join(sampler)} cannot be set")
+        x, logq = self.flow.sample(n, generator=generator)[:2]
+        return Samples(x, logq, nfe=1)
+
+    def log_prob(self, x: Any, cond: dict[str, Tensor] | None = None) -> Tensor:
+        return self.flow.log_prob(x)
+
+
+def _step(name: str) -> Any:
+    from .. import sampling
+    from ..errors import InputError
+
+    steps = {"euler": sampling.Euler, "midpoint": sampling.Midpoint, "rk4": sampling.RK4, "dopri5": sampling.Dopri5}
+    if name not in steps:
+        raise InputError(f"sampler.step={name!r} is not a step: use one of {', '.join(steps)}")
+    return steps[name]()

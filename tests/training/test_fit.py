@@ -1,0 +1,153 @@
+"""Laws of the fit loop: it resumes exactly, it stops honestly, and its checkpoints hold nothing but tensors."""
+
+import csv
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sciflow.errors import InputError
+from sciflow.rng import Generator, normal
+from sciflow.training import Model, SafetensorsDataset, Samples, TrainerConfig, fit, load_tensors, save_tensors
+
+
+class Location(Model):
+    """Regresses noisy data on a location: the minimum is the mean, and the noise of every step is seen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean = nn.Parameter(torch.zeros(2))
+
+    def loss(self, batch: Mapping[str, Any], generator: torch.Generator) -> Tensor:
+        noise = normal(*batch["x"].shape, generator=generator)
+        return (batch["x"] + 0.1 * noise - self.mean).square().sum(-1)
+
+    def sample(
+        self, n: int, cond: dict[str, Tensor] | None = None, generator: Generator = None, **sampler: Any
+    ) -> Samples:
+        return Samples(self.mean + normal(n, 2, generator=generator), None, 1)
+
+
+class Stop(Exception):
+    """Stands for the kill."""
+
+
+class Killed(Location):
+    """Dies at its n-th loss."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self.left = at
+
+    def loss(self, batch: Mapping[str, Any], generator: torch.Generator) -> Tensor:
+        self.left -= 1
+        if self.left < 0:
+            raise Stop
+        return super().loss(batch, generator)
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> SafetensorsDataset:
+    x = normal(50, 2, generator=torch.Generator().manual_seed(1)) + torch.tensor([3.0, -1.0])
+    save_tensors({"x": x}, tmp_path / "train.safetensors")
+    return SafetensorsDataset(tmp_path / "train.safetensors")
+
+
+TRAINER = TrainerConfig(steps=60, batch_size=16, lr=0.3, warmup=5, ema=0.9, clip=100.0, checkpoint_every=0.0)
+
+
+def test_finds_the_minimum(dataset: SafetensorsDataset, tmp_path: Path) -> None:
+    model = fit(Location(), dataset, TRAINER, tmp_path / "out", tmp_path / "state")
+    # AdamW at a decaying rate; 0.1 is the standard error of the noise over the last averaged steps
+    torch.testing.assert_close(model.mean.detach(), dataset.tensors["x"].mean(0), atol=0.1, rtol=0)
+    assert torch.equal(load_tensors(tmp_path / "out" / "model.safetensors")["mean"], model.mean)
+
+
+@pytest.mark.parametrize("at", [1, 23, 59])
+def test_killed_run_ends_as_if_it_was_not(dataset: SafetensorsDataset, tmp_path: Path, at: int) -> None:
+    whole = fit(Location(), dataset, TRAINER, tmp_path / "a", tmp_path / "state_a", val=dataset)
+    with pytest.raises(Stop):
+        fit(Killed(at), dataset, TRAINER, tmp_path / "b", tmp_path / "state_b")
+    assert not (tmp_path / "b").exists()
+    resumed = fit(Location(), dataset, TRAINER, tmp_path / "b", tmp_path / "state_b", val=dataset)
+    assert torch.equal(whole.mean, resumed.mean)
+    seen = [[row[:2] for row in csv.reader((tmp_path / f / "history.csv").open())] for f in "ab"]
+    assert seen[0] == seen[1]
+
+
+def test_seed_names_the_run(dataset: SafetensorsDataset, tmp_path: Path) -> None:
+    ends = [fit(Location(), dataset, TRAINER, tmp_path / "o", tmp_path / str(i), seed=i).mean.tolist() for i in (0, 1)]
+    assert ends[0] != ends[1]
+
+
+def test_checkpoint_holds_tensors_and_numbers_only(dataset: SafetensorsDataset, tmp_path: Path) -> None:
+    fit(Location(), dataset, TRAINER, tmp_path / "out", tmp_path / "state")
+    saved = torch.load(tmp_path / "state" / "last.ckpt", weights_only=True)
+    assert saved["progress"]["step"] == TRAINER.steps
+
+
+def test_history_has_losses_rates_and_times(dataset: SafetensorsDataset, tmp_path: Path) -> None:
+    fit(Location(), dataset, TRAINER, tmp_path / "out", tmp_path / "state", val=dataset)
+    rows = list(csv.DictReader((tmp_path / "out" / "history.csv").open()))
+    assert [int(row["step"]) for row in rows] == list(range(1, TRAINER.steps + 1))
+    assert float(rows[-1]["lr"]) < 0.01 * TRAINER.lr
+    # the loss at the minimum is the variance of data and noise
+    floor = dataset.tensors["x"].var(0, correction=0).sum().item() + 2 * 0.1**2
+    assert float(rows[-1]["val_loss"]) == pytest.approx(floor, rel=0.1)
+
+
+def test_losses_that_are_not_finite_stop_training(dataset: SafetensorsDataset, tmp_path: Path) -> None:
+    dataset.tensors["x"][:] = math.nan
+    with pytest.raises(InputError, match=r"not finite for 10 steps .* lower trainer\.lr"):
+        fit(Location(), dataset, TRAINER, tmp_path / "out", tmp_path / "state")
+
+
+def test_one_bad_step_is_skipped(dataset: SafetensorsDataset, tmp_path: Path) -> None:
+    dataset.tensors["x"][7] = math.inf
+    model = fit(Location(), dataset, TRAINER, tmp_path / "out", tmp_path / "state")
+    assert model.mean.isfinite().all()
+
+
+def test_bad_settings_are_named() -> None:
+    with pytest.raises(InputError, match=r"trainer\.steps=0"):
+        TrainerConfig(steps=0)
+    with pytest.raises(InputError, match=r"trainer\.batch_size=5 must be a multiple"):
+        TrainerConfig(batch_size=5, devices=2)
+
+
+def test_devices_that_were_not_started_are_refused(dataset: SafetensorsDataset, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="torchrun --nproc-per-node 2"):
+        fit(Location(), dataset, TrainerConfig(devices=2), tmp_path / "out", tmp_path / "state")
+
+
+TWO = """
+import sys, torch
+from pathlib import Path
+from test_fit import Location, TRAINER
+from sciflow.training import SafetensorsDataset, fit
+import dataclasses
+folder = Path(sys.argv[1])
+fit(Location(), SafetensorsDataset(folder / "train.safetensors"), dataclasses.replace(TRAINER, devices=2),
+    folder / "two", folder / "state")
+"""
+
+
+@pytest.mark.e2e
+def test_two_processes_fit_one_model(dataset: SafetensorsDataset, tmp_path: Path) -> None:
+    (tmp_path / "two.py").write_text(TWO)
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*command, str(tmp_path / "two.py"), str(tmp_path)], env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    two = load_tensors(tmp_path / "two" / "model.safetensors")["mean"]
+    # the same batches with other noise: the averages differ by the noise of the gradients
+    torch.testing.assert_close(two, dataset.tensors["x"].mean(0), atol=0.1, rtol=0)
