@@ -1,0 +1,21 @@
+"""Molecules: from a sequence or a PDB file to a Boltzmann generator of its conformations."""
+
+from .architectures import EquivariantFlow, SplineFlow
+from .peptide import PeptideStudy, Simulation
+from .reference import Reference, load_reference, make_reference
+from .system import MolecularSystem, from_pdb, from_sequence
+from .zmatrix import zmatrix
+
+__all__ = [
+    "EquivariantFlow",
+    "MolecularSystem",
+    "PeptideStudy",
+    "Reference",
+    "Simulation",
+    "SplineFlow",
+    "from_pdb",
+    "from_sequence",
+    "load_reference",
+    "make_reference",
+    "zmatrix",
+]

@@ -10,7 +10,6 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -20,10 +19,11 @@ import mdtraj
 import numpy as np
 
 from ..errors import InputError
+from ..training import Progress
 from .simulation import KB, replica_exchange
 from .system import FORCE_FIELD, MolecularSystem, fastest_platform, from_pdb, from_sequence
 
-__all__ = ["Reference", "load_reference", "make_reference"]
+__all__ = ["Reference", "load_reference", "make_reference", "shipped_reference"]
 
 _BINS = 72
 
@@ -59,6 +59,15 @@ def load_reference(folder: Path) -> Reference:
     ramachandran[np.digitize(rows[:, 0], edges) - 1, np.digitize(rows[:, 1], edges) - 1] = rows[:, 2]
     energy = np.loadtxt(folder / "energy.csv", delimiter=",", skiprows=1, unpack=True)
     return Reference(phi, free_energy, error, about["delta_f"], about["delta_f_error"], ramachandran, energy, about)
+
+
+def shipped_reference(sequence: str | None, forcefield: list[str], temperature: float) -> Reference | None:
+    """The reference that comes with the package for this molecule, force field and temperature, if there is one."""
+    for about in Path(__file__).parent.glob("references/*/reference.json"):
+        made = json.loads(about.read_text())
+        if (made["molecule"], made["forcefield"], made["temperature_K"]) == (f"sequence={sequence}", forcefield, temperature):
+            return load_reference(about.parent)
+    return None
 
 
 def make_reference(
@@ -118,13 +127,8 @@ def make_reference(
 def _walk(job: tuple[MolecularSystem, np.ndarray, int, int, int, Path]) -> None:
     molecule, temperatures, rounds, steps, seed, path = job
 
-    def report(numbers: Iterable[int]) -> Iterable[int]:
-        for k in numbers:
-            if k % max(1, rounds // 20) == 0:
-                print(f"walker {path.stem}: round {k} of {rounds}", file=sys.stderr, flush=True)
-            yield k
-
-    replicas = replica_exchange(molecule, temperatures, rounds, steps, seed, report)
+    with Progress(f"walker {path.stem}", rounds) as bar:
+        replicas = replica_exchange(molecule, temperatures, rounds, steps, seed, bar.advance)
     trajectory = mdtraj.Trajectory(replicas.frames, mdtraj.Topology.from_openmm(molecule.topology))
     trans = (np.abs(mdtraj.compute_omega(trajectory)[1]) > np.pi / 2).all(1)
     phi, psi = (np.degrees(f(trajectory)[1][trans, 0]) for f in (mdtraj.compute_phi, mdtraj.compute_psi))

@@ -4,7 +4,7 @@ All runs are Langevin dynamics (middle scheme) at 1 fs without constraints, so t
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -18,11 +18,14 @@ from .system import MolecularSystem, fastest_platform
 __all__ = ["KB", "Replicas", "hot_seeds", "replica_exchange", "short_runs"]
 
 KB = (unit.MOLAR_GAS_CONSTANT_R).value_in_unit(unit.kilojoule_per_mole / unit.kelvin)  # kJ/(mol K)
+Tick = Callable[[], object]  # called once for every unit of work done
 _TIMESTEP = 0.001  # ps
 _FRICTION = 5.0  # 1/ps: fast sampling, no kinetics is read off these runs
 
 
-def hot_seeds(molecule: MolecularSystem, temperature: float, n: int, spacing: int, seed: int) -> np.ndarray:
+def hot_seeds(
+    molecule: MolecularSystem, temperature: float, n: int, spacing: int, seed: int, tick: Tick = lambda: None
+) -> np.ndarray:
     """``(n, N, 3)`` nm: frames of one hot run, ``spacing`` steps apart."""
     context = _context(molecule, temperature, seed)
     context.setPositions(molecule.positions)
@@ -32,6 +35,7 @@ def hot_seeds(molecule: MolecularSystem, temperature: float, n: int, spacing: in
     for _ in range(n):
         context.getIntegrator().step(spacing)
         frames.append(_positions(context))
+        tick()
     return np.stack(frames)
 
 
@@ -43,7 +47,7 @@ def short_runs(
     stride: int,
     equilibration: int,
     seed: int,
-    progress: Callable[[Iterable[np.ndarray], int], Iterable[np.ndarray]] = lambda runs, total: runs,
+    tick: Tick = lambda: None,
 ) -> np.ndarray:
     """Independent short runs, one from each of ``seeds (R, N, 3)``: frames ``(R, steps // stride, N, 3)`` in nm.
 
@@ -52,7 +56,11 @@ def short_runs(
     """
     jobs = [(molecule, s, temperature, steps, stride, equilibration, seed + 1 + i) for i, s in enumerate(seeds)]
     with ProcessPoolExecutor(max(1, len(os.sched_getaffinity(0))), mp_context=get_context("spawn")) as pool:
-        return np.stack(list(progress(pool.map(_short_run, jobs), len(jobs))))
+        runs = []
+        for run in pool.map(_short_run, jobs):
+            runs.append(run)
+            tick()
+    return np.stack(runs)
 
 
 def _short_run(job: tuple[MolecularSystem, np.ndarray, float, int, int, int, int]) -> np.ndarray:
@@ -84,7 +92,7 @@ def replica_exchange(
     exchanges: int,
     steps: int,
     seed: int,
-    progress: Callable[[Iterable[int]], Iterable[int]] = lambda rounds: rounds,
+    tick: Tick = lambda: None,
 ) -> Replicas:
     """Parallel tempering: ``exchanges`` rounds of ``steps`` MD steps at each of the ``temperatures`` (kelvin, rising).
 
@@ -100,7 +108,8 @@ def replica_exchange(
     beta = 1 / (KB * np.asarray(temperatures))
     frames, energies = [], []
     tried, accepted = np.zeros(len(beta) - 1), np.zeros(len(beta) - 1)
-    for k in progress(range(exchanges)):
+    for k in range(exchanges):
+        tick()
         for context in contexts:
             context.getIntegrator().step(steps)
         energy = np.array([_energy(c) for c in contexts])

@@ -70,7 +70,7 @@ def from_sequence(sequence: str, forcefield: tuple[str, ...] = FORCE_FIELD, seed
     peptide = _peptide([_ONE_LETTER[c] for c in inner], head, tail)
     Chem.SanitizeMol(peptide)
     full = Chem.AddHs(peptide)
-    if AllChem.EmbedMolecule(full, randomSeed=seed + 1) != 0:
+    if AllChem.EmbedMolecule(full, randomSeed=seed + 1, useRandomCoords=True) != 0:
         raise InputError(f"sequence={sequence}: no coordinates found; give your own with pdb=FILE")
     heavy = Chem.Conformer(peptide.GetNumAtoms())
     for i in range(peptide.GetNumAtoms()):

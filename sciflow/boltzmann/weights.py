@@ -1,0 +1,121 @@
+"""Importance weights: from samples of a flow to averages over the Boltzmann distribution."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ..rng import Generator, step_generator, uniform
+from .energy import Energy
+
+__all__ = ["Profile", "WeightedSamples", "importance"]
+
+
+class _Sampler(Protocol):
+    def sample(self, n: int, *, generator: Generator = None) -> tuple[Tensor, Tensor]: ...
+
+
+@dataclass
+class Profile:
+    """Free energy ``(K,)`` in kT over the bins of a collective variable, its minimum at zero; NaN where nothing fell."""
+
+    centres: Tensor
+    free_energy: Tensor
+    error: Tensor
+
+
+@dataclass
+class WeightedSamples:
+    """Samples ``x (B, …)`` of a proposal with its log-density ``logq (B,)`` and log-weights ``logw (B,)``.
+
+    Weights are w = exp(−energy − logq), not normalised; a sample outside the target has logw = −∞.
+    """
+
+    x: Tensor
+    logq: Tensor
+    logw: Tensor
+
+    def __post_init__(self) -> None:
+        if self.logw.isnan().any() or (self.logw == float("inf")).any():
+            raise ValueError("log-weights hold NaN or +inf: check log-densities and energies")
+        if not self.logw.isfinite().any():
+            raise ValueError("every sample has weight zero: the proposal misses the target altogether")
+
+    def __len__(self) -> int:
+        return len(self.logw)
+
+    @property
+    def weights(self) -> Tensor:
+        """Normalised weights ``(B,)`` in float64."""
+        return torch.softmax(self.logw.double(), 0)
+
+    def ess(self) -> float:
+        """Kish's effective sample size (Σw)²/Σw² as a fraction of the number of samples, nothing clipped."""
+        return float(1 / (len(self) * self.weights.square().sum()))
+
+    def ess_clipped(self, q: float = 1e-4) -> float:
+        """The same after the largest fraction ``q`` of the weights is set to the smallest of them (biased upwards)."""
+        w = self.weights
+        top = max(1, round(q * len(w)))
+        w = w.clamp(max=torch.topk(w, top).values[-1])
+        return float(w.sum().square() / (len(w) * w.square().sum()))
+
+    def log_z(self) -> float:
+        """Estimate of log ∫exp(−energy): log of the mean weight."""
+        return float(torch.logsumexp(self.logw.double(), 0)) - math.log(len(self))
+
+    def mean(self, f: Tensor) -> Tensor:
+        """Reweighted average of ``f (B, …)``."""
+        return torch.tensordot(self.weights, f.double(), 1)
+
+    def resample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Indices ``(n,)`` of an equally weighted ensemble: systematic resampling (Kitagawa, 1996)."""
+        points = (torch.arange(n, dtype=torch.float64) + uniform(1, generator=generator, dtype=torch.float64)) / n
+        return torch.searchsorted(self.weights.cumsum(0), points).clamp(max=len(self) - 1)
+
+    def bootstrap(self, statistic: Callable[[Tensor], Tensor], n: int = 200, seed: int = 0) -> tuple[Tensor, Tensor]:
+        """Value and standard error of ``statistic(weights)`` under resampling of the samples with replacement."""
+        w, generator = self.weights, step_generator(seed)
+        draws = []
+        for _ in range(n):
+            index = torch.randint(len(w), (len(w),), generator=generator)
+            draws.append(statistic(w * torch.bincount(index, minlength=len(w))))
+        return statistic(w), torch.stack(draws).std(0)
+
+    def free_energy(self, cv: Tensor, bins: Tensor, seed: int = 0) -> Profile:
+        """Profile −ln p over ``bins`` (edges) of the collective variable ``cv (B,)``, with bootstrap errors."""
+        index = torch.bucketize(cv.to(bins), bins) - 1
+        inside = (index >= 0) & (index < len(bins) - 1)
+
+        def minus_log(w: Tensor) -> Tensor:
+            mass = torch.zeros(len(bins) - 1, dtype=w.dtype).index_add_(0, index[inside], w[inside])
+            return -torch.log(mass / mass.sum())
+
+        value, error = self.bootstrap(minus_log, seed=seed)
+        empty = ~value.isfinite()
+        value = torch.where(empty, torch.nan, value - value[~empty].min())
+        return Profile((bins[1:] + bins[:-1]) / 2, value, torch.where(empty, torch.nan, error))
+
+    def delta_f(self, state: Tensor, seed: int = 0) -> tuple[float, float]:
+        """Free-energy difference −ln p(state)/p(not state) in kT with its bootstrap error; ``state (B,)`` bool."""
+        value, error = self.bootstrap(lambda w: torch.log(w[~state].sum()) - torch.log(w[state].sum()), seed=seed)
+        return float(value), float(error)
+
+
+def importance(
+    flow: _Sampler, energy: Energy, n: int, generator: Generator = None, batch_size: int = 1000
+) -> WeightedSamples:
+    """Draw ``n`` samples from ``flow`` and weight them towards exp(−energy)."""
+    xs, logqs, logws = [], [], []
+    with torch.no_grad():
+        for start in range(0, n, batch_size):
+            size = min(batch_size, n - start)
+            part = generator if generator is None or isinstance(generator, torch.Generator) else generator[start : start + size]
+            x, logq = flow.sample(size, generator=part)[:2]
+            xs.append(x)
+            logqs.append(logq)
+            logws.append(-energy.energy(x) - logq)
+    return WeightedSamples(torch.cat(xs), torch.cat(logqs), torch.cat(logws))

@@ -1,0 +1,197 @@
+"""Boltzmann generators of peptides: a flow trained on biased dynamics and reweighted to the exact equilibrium."""
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import mdtraj
+import numpy as np
+import openmm
+import torch
+from openmm import app
+from torch import Tensor
+
+from ..boltzmann import OpenMMEnergy, WeightedSamples
+from ..errors import InputError
+from ..study import Evaluation
+from ..training import Model, Progress, SafetensorsDataset, Samples, save_tensors
+from . import simulation
+from .peptide_report import Ensembles, report
+from .reference import Reference, load_reference, shipped_reference
+from .system import FORCE_FIELD, MolecularSystem, from_pdb, from_sequence
+from .zmatrix import handedness, stereocentres
+
+__all__ = ["Architecture", "PeptideStudy", "Simulation"]
+
+
+class Architecture(Protocol):
+    """What turns a molecule and its training frames ``(F, N, 3)`` into an untrained model."""
+
+    def build(self, topology: app.Topology, frames: Tensor) -> Model: ...
+
+
+@dataclass
+class Simulation:
+    """Molecular dynamics that makes the training data: ``runs`` short runs from the frames of one hot run."""
+
+    hot_temperature: float = 700.0  # kelvin
+    hot_spacing: int = 5_000  # steps (fs) between two seeds
+    runs: int = 60
+    equilibration: int = 4_000  # steps thrown away at the start of each run
+    steps: int = 64_000  # per run
+    stride: int = 100  # steps between two frames
+
+
+@dataclass
+class PeptideStudy:
+    """A peptide in implicit solvent: ``sequence=ACE-ALA-NME``, or ``pdb=my.pdb``.
+
+    The target is the Boltzmann distribution of the molecule with its labelled stereochemistry and trans peptide bonds;
+    what leaves it has weight zero and is counted.
+    """
+
+    sequence: str | None = "ACE-ALA-NME"
+    pdb: str | None = None
+    forcefield: list[str] = field(default_factory=lambda: list(FORCE_FIELD))
+    temperature: float = 300.0  # kelvin
+    simulation: Simulation = field(default_factory=Simulation)
+    reference: str | None = None  # folder made by sciflow.molecules.reference; by default the shipped one, if any fits
+    architecture: Any = None
+    seed: int = 0
+
+    def prepare(self, raw: Path | None, out: Path) -> None:
+        """Simulate and split by runs: ``{train,val,test}.safetensors`` (``x (F, N, 3)``, nm), topology.pdb, system.xml."""
+        molecule, sim = self.molecule, self.simulation
+        centres = stereocentres(molecule.topology)
+        topology = mdtraj.Topology.from_openmm(molecule.topology)
+        _phi_psi(molecule.positions[None], topology)
+        native = handedness(torch.as_tensor(molecule.positions), centres)
+        with Progress("hot run", sim.runs) as bar:
+            seeds = simulation.hot_seeds(molecule, sim.hot_temperature, sim.runs, sim.hot_spacing, self.seed, bar.advance)
+        seeds = seeds[_allowed(torch.as_tensor(seeds), topology, centres, native).numpy()]
+        if len(seeds) < 3:
+            raise InputError(
+                f"simulation.hot_temperature={sim.hot_temperature}: {len(seeds)} of {sim.runs} hot frames kept their "
+                "stereochemistry and trans peptide bonds; lower it, or raise simulation.runs (at least 3 seeds are needed)"
+            )
+        with Progress("short runs", len(seeds)) as bar:
+            runs = simulation.short_runs(
+                molecule, seeds, self.temperature, sim.steps, sim.stride, sim.equilibration, self.seed, bar.advance
+            )
+        frames = torch.from_numpy(runs)
+        n_held = max(1, len(frames) // 12)
+        parts = {"test": frames[:n_held], "val": frames[n_held : 2 * n_held], "train": frames[2 * n_held :]}
+        counts, dropped = {}, 0
+        for split, part in parts.items():
+            x = part.flatten(0, 1)
+            kept = _allowed(x, topology, centres, native)
+            dropped += int((~kept).sum())
+            counts[split] = int(kept.sum())
+            save_tensors({"x": x[kept] - x[kept].mean(1, keepdim=True)}, out / f"{split}.safetensors")
+        molecule.write_pdb(out / "topology.pdb")
+        (out / "system.xml").write_text(openmm.XmlSerializer.serialize(molecule.system))
+        meta = {
+            "units": {"x": "nm"},
+            "frames": counts,
+            "split": "by simulation run",
+            "seeds": {"hot frames": sim.runs, "kept": len(seeds)},
+            "dropped": {"stereochemistry or cis peptide bond": dropped},
+            "bias": f"basin populations are those of seeds at {sim.hot_temperature:g} K, not of {self.temperature:g} K",
+        }
+        (out / "meta.json").write_text(json.dumps(meta, indent=1))
+
+    def dataset(self, data: Path, split: str) -> SafetensorsDataset:
+        return SafetensorsDataset(data / f"{split}.safetensors")
+
+    def model(self, data: Path) -> Model:
+        if self.architecture is None:
+            raise InputError("model: none chosen; say model=spline_flow or model=equivariant_flow")
+        topology = app.PDBFile(str(data / "topology.pdb")).topology
+        return self.architecture.build(topology, self.dataset(data, "train").tensors["x"])
+
+    def write(self, samples: Samples, out: Path) -> None:
+        """topology.pdb, samples.xtc (as drawn), equilibrium.xtc (resampled by weight), weights.csv (a row a sample)."""
+        molecule = self.molecule
+        topology = mdtraj.Topology.from_openmm(molecule.topology)
+        weighted = self.weigh(samples, molecule)
+        molecule.write_pdb(out / "topology.pdb")
+        _trajectory(weighted.x, topology).save_xtc(str(out / "samples.xtc"))
+        generator = torch.Generator().manual_seed(self.seed)
+        resampled = weighted.resample(max(1, min(1000, round(weighted.ess() * len(weighted)))), generator)
+        _trajectory(weighted.x[resampled], topology).save_xtc(str(out / "equilibrium.xtc"))
+        phi, psi = np.degrees(_phi_psi(weighted.x.numpy(), topology))
+        energy = -(weighted.logw + weighted.logq)
+        rows = np.column_stack([energy, weighted.logq, weighted.logw, phi, psi])
+        header = "energy_kT,logq,logw,phi_deg,psi_deg"
+        np.savetxt(out / "weights.csv", rows, fmt="%.6f", delimiter=",", header=header, comments="")
+
+    def evaluate(self, samples: Samples, data: Path) -> Evaluation:
+        topology = app.PDBFile(str(data / "topology.pdb")).topology
+        system = openmm.XmlSerializer.deserialize((data / "system.xml").read_text())
+        molecule = MolecularSystem(topology, system, _positions(data))
+        frames = torch.cat([self.dataset(data, split).tensors["x"] for split in ("train", "val", "test")])
+        trajectory = mdtraj.Topology.from_openmm(topology)
+        weighted = self.weigh(samples, molecule)
+        thin = frames[:: max(1, len(frames) // 5000)]
+        ensembles = Ensembles(
+            data=np.stack(_phi_psi(frames.numpy(), trajectory), 1),
+            samples=np.stack(_phi_psi(weighted.x.numpy(), trajectory), 1),
+            data_energy=OpenMMEnergy(system, self.temperature).energy(thin.double()).numpy(),
+            weighted=weighted,
+            reference=self._reference(),
+            topology=trajectory,
+        )
+        return report(ensembles, seed=self.seed)
+
+    @cached_property
+    def molecule(self) -> MolecularSystem:
+        """The molecule that the configuration names."""
+        if self.pdb is not None:
+            return from_pdb(Path(self.pdb), tuple(self.forcefield))
+        if self.sequence is None:
+            raise InputError("sequence: neither sequence nor pdb is given; say sequence=ACE-ALA-NME or pdb=FILE")
+        return from_sequence(self.sequence, tuple(self.forcefield))
+
+    def weigh(self, samples: Samples, molecule: MolecularSystem) -> WeightedSamples:
+        """Importance weights of samples ``x (B, N, 3)`` towards the Boltzmann distribution of ``molecule``."""
+        if samples.logq is None:
+            raise InputError("sampler.track_logq=false: reweighting needs log-densities; set it to true")
+        x, logq = samples.x.double(), samples.logq.double()
+        energy = OpenMMEnergy(molecule.system, self.temperature).energy(x)
+        centres = stereocentres(molecule.topology)
+        native = handedness(torch.as_tensor(molecule.positions), centres)
+        inside = _allowed(x, mdtraj.Topology.from_openmm(molecule.topology), centres, native)
+        return WeightedSamples(x, logq, torch.where(inside, -energy - logq, -torch.inf))
+
+    def _reference(self) -> Reference | None:
+        if self.reference is not None:
+            return load_reference(Path(self.reference))
+        return None if self.pdb else shipped_reference(self.sequence, self.forcefield, self.temperature)
+
+
+def _allowed(x: Tensor, topology: mdtraj.Topology, centres: Tensor, native: Tensor) -> Tensor:
+    """Frames ``(B,)`` whose labelled centres have the native handedness and whose peptide bonds are trans."""
+    kept = (handedness(x.double(), centres) == native).all(-1)
+    omega = mdtraj.compute_omega(_trajectory(x, topology))[1]
+    return kept & torch.from_numpy((np.abs(omega) > np.pi / 2).all(1))
+
+
+def _phi_psi(x: np.ndarray, topology: mdtraj.Topology) -> tuple[np.ndarray, np.ndarray]:
+    """φ and ψ (radians) of the first residue that has both."""
+    trajectory = mdtraj.Trajectory(np.asarray(x, np.float32), topology)
+    phi, psi = mdtraj.compute_phi(trajectory), mdtraj.compute_psi(trajectory)
+    shared = [(i, j) for i, a in enumerate(phi[0]) for j, b in enumerate(psi[0]) if (a[1:] == b[:3]).all()]
+    if not shared:
+        raise InputError("the molecule has no residue with both φ and ψ; cap it, e.g. sequence=ACE-ALA-NME")
+    i, j = shared[0]
+    return phi[1][:, i], psi[1][:, j]
+
+
+def _trajectory(x: Tensor, topology: mdtraj.Topology) -> mdtraj.Trajectory:
+    return mdtraj.Trajectory(x.float().numpy(), topology)
+
+
+def _positions(data: Path) -> np.ndarray:
+    return np.asarray(mdtraj.load_pdb(str(data / "topology.pdb")).xyz[0], np.float64)
