@@ -30,7 +30,7 @@ class Field(nn.Module, ABC):
         """Tangent at ``x``: the velocity of the flow at time ``t``."""
 
     def average_velocity(self, x: State, s: Tensor, t: Tensor, **cond: Tensor) -> State:
-        """Tangent at ``x`` that leads from time ``s`` to ``t`` when followed for ``t - s``; at ``s = t`` the velocity."""
+        """Tangent at ``x`` that leads from ``s`` to ``t`` when followed for ``t - s``; the velocity where ``s = t``."""
         return self.velocity(x, s, **cond)
 
     def jump(self, x: State, s: Tensor, t: Tensor, **cond: Tensor) -> State:
