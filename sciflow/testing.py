@@ -1,15 +1,17 @@
 """Laws that a user's own parts can be held to, and that our tests hold every part of sciflow to."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.distributions import Transform
 
-from sciflow.manifolds import Manifold, tree_map
+from sciflow.manifolds import SO3, Manifold, tree_map, wrap
+from sciflow.manifolds.quaternion import to_matrix
 from sciflow.rng import sample_generators, step_generator
 
-__all__ = ["assert_manifold_laws"]
+__all__ = ["assert_equivariant", "assert_manifold_laws", "assert_transform_laws"]
 
 #: Absolute tolerance of an identity that holds exactly, by dtype: some hundred roundings of numbers of order ten.
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-12}
@@ -156,3 +158,133 @@ def _prior(manifold: Manifold[Any], event_shape: tuple[int, ...], dtype: torch.d
     log_prob = manifold.prior().log_prob(whole)
     assert log_prob.shape == (6,), f"log_prob has shape {tuple(log_prob.shape)}, not (B,)"
     assert log_prob.isfinite().all(), "log_prob is not finite at the prior's own samples"
+
+
+def assert_equivariant(
+    fn: Callable[[Tensor], Tensor],
+    x: Tensor,
+    groups: Sequence[Literal["rotation", "reflection", "translation", "permutation"]] = (
+        "rotation",
+        "translation",
+        "permutation",
+    ),
+    *,
+    labels: Tensor | None = None,
+    seed: int = 0,
+) -> None:
+    """Hold a field of vectors on points to its symmetries: ``fn(g·x) = g·fn(x)`` for a random element of each group.
+
+    Rotations and reflections turn points and vectors, translations move points only, permutations reorder both.
+
+    Args:
+        fn: takes points to vectors, ``(B, N, 3)`` both; close over the time and the conditions, such as
+            ``lambda x: field.velocity(x, t)``.
+        x: points, best in float64: the dtype decides the tolerance, relative to the largest vector.
+        groups: the symmetries to check.
+        labels: integers ``(N,)``; only points with equal labels are interchanged (all points by default). Give padded
+            points a label of their own.
+        seed: of the group elements.
+
+    Raises:
+        AssertionError: naming the broken symmetry.
+    """
+    generator = step_generator(seed)
+    turn = to_matrix(SO3().random(generator=generator, dtype=x.dtype, device=x.device))
+    shift = torch.randn(3, generator=generator, dtype=x.dtype).to(x.device)
+    order = _interchange(torch.zeros(x.shape[1]) if labels is None else labels.cpu(), generator).to(x.device)
+    actions: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
+        "rotation": (lambda y: y @ turn.mT, lambda v: v @ turn.mT),
+        "reflection": (torch.neg, torch.neg),
+        "translation": (lambda y: y + shift, lambda v: v),
+        "permutation": (lambda y: y[:, order], lambda v: v[:, order]),
+    }
+    vectors = fn(x)
+    tol = 10 * TOLERANCE[x.dtype] * float(vectors.detach().abs().max())
+    for group in groups:
+        on_points, on_vectors = actions[group]
+        _zero(f"{group} equivariance", fn(on_points(x)) - on_vectors(vectors), tol)
+
+
+def _interchange(labels: Tensor, generator: torch.Generator) -> Tensor:
+    """A random permutation of the places that maps each label to itself."""
+    shuffled = torch.randperm(len(labels), generator=generator)
+    order = torch.empty_like(shuffled)
+    order[labels.argsort(stable=True)] = shuffled[labels[shuffled].argsort(stable=True)]
+    return order
+
+
+def assert_transform_laws(
+    transform: Transform,
+    x: Tensor,
+    *,
+    circular: Tensor | None = None,
+    orbit: Callable[[Tensor], Tensor] | None = None,
+    tol: float = 1e-10,
+) -> None:
+    """Hold an invertible map f to its laws at the points ``x``, which must be float64.
+
+    Checks that f and its inverse undo each other, that ladj is the slogdet of the autograd Jacobian, that the ladj of
+    the inverse is minus that of f, that gradients reach every parameter, and that no operation mixes batch elements.
+
+    Args:
+        transform: the map under test, with ``call_and_ladj`` and ``inv`` (as in zuko). Perturb the parameters of one
+            that starts as the identity, or no gradient passes its zero weights.
+        x: batch of points (B, *event); put some on seams, at box edges and in the tails.
+        circular: BoolTensor, event entries of x and f(x) that are angles: compared modulo 2π.
+        orbit: for a map that forgets a symmetry, the k directions (*event, k) in which the point x (*event) moves under
+            it, of unit volume: x is then compared with f⁻¹(f(x)), and volume is that of R^D modulo the symmetry.
+        tol: absolute tolerance.
+
+    Raises:
+        AssertionError: naming the broken law.
+    """
+    if orbit is not None:
+        x = transform.inv(transform(x)).detach()
+    y, ladj = transform.call_and_ladj(x)
+    back, ladj_back = transform.inv.call_and_ladj(y)
+    _zero("f⁻¹(f(x)) = x", _modulo(back - x, circular), tol)
+    _zero("f(f⁻¹(y)) = y", _modulo(transform(back) - y, circular), tol)
+    _zero("ladj of the inverse is −ladj", ladj + ladj_back, tol)
+    jacobian = _jacobians(transform.inv, y.detach())
+    if orbit is None:
+        _zero("ladj = log|det ∂f|", torch.linalg.slogdet(_jacobians(transform, x)).logabsdet - ladj, tol)
+    else:
+        motions = torch.stack([orbit(point).flatten(0, -2) for point in x])
+        jacobian = torch.cat((jacobian, motions), -1)
+    _zero("ladj of the inverse = log|det ∂f⁻¹|", torch.linalg.slogdet(jacobian).logabsdet - ladj_back, tol)
+    _transform_batches(transform, x, y, ladj, circular, tol)
+    if isinstance(transform, nn.Module) and list(transform.parameters()):
+        _transform_gradients(transform, x)
+
+
+def _modulo(difference: Tensor, circular: Tensor | None) -> Tensor:
+    return difference if circular is None else torch.where(circular, wrap(difference), difference)
+
+
+def _jacobians(transform: Transform, x: Tensor) -> Tensor:
+    """∂f/∂x of each sample, (B, D_y, D_x)."""
+    event = x[0].numel()
+    whole = torch.autograd.functional.jacobian(lambda point: transform(point).flatten(1).sum(0), x)
+    return whole.reshape(-1, len(x), event).movedim(1, 0)
+
+
+def _transform_batches(
+    transform: Transform, x: Tensor, y: Tensor, ladj: Tensor, circular: Tensor | None, tol: float
+) -> None:
+    for name, shape in (("no batch", ()), ("two batch dimensions", (1, 1))):
+        alone, alone_ladj = transform.call_and_ladj(x[-1].reshape(*shape, *x.shape[1:]))
+        assert alone.shape == (*shape, *y.shape[1:]), f"f with {name} has shape {tuple(alone.shape)}"
+        assert alone_ladj.shape == shape, f"ladj with {name} has shape {tuple(alone_ladj.shape)}"
+        _zero(f"f does not depend on its batch ({name})", _modulo(alone - y[-1], circular), tol)
+        _zero(f"ladj does not depend on its batch ({name})", alone_ladj - ladj[-1], tol)
+
+
+def _transform_gradients(transform: nn.Module, x: Tensor) -> None:
+    assert isinstance(transform, Transform)
+    transform.zero_grad()
+    y, ladj = transform.call_and_ladj(x)
+    (y.square().sum() + ladj.sum()).backward()
+    for name, parameter in transform.named_parameters():
+        assert parameter.grad is not None, f"no gradient reaches {name}"
+        assert parameter.grad.isfinite().all(), f"the gradient of {name} is not finite"
+        assert parameter.grad.any(), f"the gradient of {name} is zero"
