@@ -12,6 +12,7 @@ from sciflow.nets.field import Field
 
 __all__ = ["MLPField", "features"]
 
+# Of each angle: enough to tell the wells of a torsion apart, few enough to stay smooth.
 HARMONICS = 3
 
 
