@@ -5,6 +5,7 @@ __all__ = ["NormalizingFlow"]
 from typing import Any
 
 import torch
+import zuko.transforms  # noqa: F401 (gives every Transform of torch its call_and_ladj)
 from torch import Tensor, nn
 from torch.distributions import Transform
 

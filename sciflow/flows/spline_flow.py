@@ -77,13 +77,13 @@ def spline_flow(
         shape = tuple(training_coordinates.shape)
         raise InputError(f"training coordinates of shape {shape}: the Z-matrix needs (frames, {internal.n_atoms}, 3)")
     y = internal(training_coordinates)
-    bonds = y[:, : internal.n_atoms - 1]
-    rigid = internal.zmatrix[1:, :2][bonds.std(0) < 1e-4 * bonds.mean(0)].tolist()
-    if rigid:
-        raise InputError(f"bonds {rigid} have a constant length in the training frames: simulate without constraints")
     centre, rotating = circular_torsions(y[:, 2 * internal.n_atoms - 3 :])
     unbound = Unbound(centre, rotating)
     circular = torch.cat((rotating.new_zeros(2 * internal.n_atoms - 3), rotating))
     whiten = Whiten.fit(unbound(y), circular)
+    bonds = y[:, : internal.n_atoms - 1]
+    rigid = internal.zmatrix[1:, :2][bonds.std(0) < 1e-4 * bonds.mean(0)].tolist()
+    if rigid:
+        raise InputError(f"bonds {rigid} have a constant length in the training frames: simulate without constraints")
     stack = spline_couplings(circular, couplings, width, bins, bound=bound, depth=depth, seed=seed)
     return NormalizingFlow(MixedBase(circular), Composed(internal, unbound, whiten, stack))

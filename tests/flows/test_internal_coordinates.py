@@ -1,6 +1,7 @@
 import math
 
 import mdtraj
+import numpy
 import pytest
 import torch
 
@@ -84,6 +85,19 @@ def test_volume_in_the_fixed_frame(zmatrix: torch.Tensor) -> None:
     rigid = 2 * ic[0].log() + ic[1].log() + ic[7].sin().log()
     ladj = transform.inv.call_and_ladj(ic)[1]
     torch.testing.assert_close(torch.linalg.slogdet(jacobian)[1] + rigid, ladj, atol=1e-10, rtol=0)
+
+
+def test_configuration_integral_of_three_springs() -> None:
+    """exp(−½ Σ|xᵢ−xⱼ|²) of three atoms integrates to (2π)³ 3^(−3/2) V in closed form, 8π² of it rotations."""
+    transform = InternalCoordinates(torch.tensor([[0, -1, -1, -1], [1, 0, -1, -1], [2, 0, 1, -1]]))
+    nodes, weights = (torch.as_tensor(v) for v in numpy.polynomial.legendre.leggauss(64))
+    bond, angle = 4 * (nodes + 1), math.pi / 2 * (nodes + 1)
+    internal = torch.cartesian_prod(bond, bond, angle)
+    x, ladj = transform.inv.call_and_ladj(internal)
+    energy = torch.cdist(x, x).square().sum((-1, -2)) / 4
+    volume = torch.cartesian_prod(4 * weights, 4 * weights, math.pi / 2 * weights).prod(-1)
+    want = (2 * math.pi) ** 3 / 3**1.5 / (8 * math.pi**2)
+    assert ((ladj - energy).exp() * volume).sum().item() == pytest.approx(want, rel=1e-10)
 
 
 def test_planar_molecule_has_torsion_plus_pi_and_finite_gradients() -> None:

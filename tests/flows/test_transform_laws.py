@@ -1,0 +1,103 @@
+"""Every transform of sciflow.flows, held to the same laws."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from sciflow.flows import (
+    Composed,
+    InternalCoordinates,
+    ModuleTransform,
+    SplineCoupling,
+    Unbound,
+    Whiten,
+    spline_couplings,
+)
+from sciflow.testing import assert_transform_laws
+
+GENERATOR = torch.Generator().manual_seed(0)
+CIRCULAR = torch.tensor([True, False, False, True, False])
+MASK = torch.tensor([True, True, False, False, True])
+ZMATRIX = torch.tensor([[0, -1, -1, -1], [1, 0, -1, -1], [2, 0, 1, -1], [3, 1, 0, 2], [4, 1, 0, 3], [5, 2, 0, 1]])
+NUMBERS, ANGLES = torch.zeros(3, dtype=torch.bool), torch.ones(3, dtype=torch.bool)
+
+
+def perturbed(transform: ModuleTransform) -> ModuleTransform:
+    """Away from the identity, where gradients reach all of the network."""
+    transform.double()
+    with torch.no_grad():
+        for parameter in transform.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=GENERATOR, dtype=parameter.dtype)
+    return transform
+
+
+def coupling(circular: Tensor = CIRCULAR, mask: Tensor = MASK) -> ModuleTransform:
+    return perturbed(SplineCoupling(circular, mask, bins=5, bound=3.0, width=8, depth=1, generator=GENERATOR))
+
+
+def seams_edges_and_tails() -> Tensor:
+    """Normal and uniform points, then the seam at ±π, the edges of the box at ±3, and far outside."""
+    x = 2 * torch.randn(12, 5, generator=GENERATOR, dtype=torch.float64)
+    x[:, CIRCULAR] = 2 * math.pi * torch.rand(12, 2, generator=GENERATOR, dtype=torch.float64) - math.pi
+    for row, (angle, number) in enumerate(
+        [
+            (math.pi, 3.0),
+            (-math.pi + 1e-12, -3.0),
+            (0.0, 0.0),
+            (math.pi - 1e-12, 3.0 - 1e-12),
+            (1.0, 20.0),
+            (-2.0, -20.0),
+        ]
+    ):
+        x[row] = torch.where(CIRCULAR, angle, number)
+    return x
+
+
+def frames() -> Tensor:
+    mixing = torch.randn(5, 5, generator=GENERATOR, dtype=torch.float64) + 2 * torch.eye(5)
+    return torch.randn(64, 5, generator=GENERATOR, dtype=torch.float64) @ mixing
+
+
+def internal_coordinates() -> Tensor:
+    """6 atoms: 5 bonds, 4 angles, 3 torsions, some at their ends."""
+    y = torch.rand(8, 12, generator=GENERATOR, dtype=torch.float64)
+    y = torch.cat((0.1 + 0.1 * y[:, :5], 0.5 + 2 * y[:, 5:9], 6 * y[:, 9:] - 3), -1)
+    y[0, 9:], y[1, 9:], y[2, 9:], y[3, 5:9] = math.pi, -math.pi + 1e-9, 0.0, 3.1
+    return y
+
+
+def molecules() -> Tensor:
+    return torch.randn(4, 6, 3, generator=GENERATOR, dtype=torch.float64)
+
+
+def rigid_motions(x: Tensor) -> Tensor:
+    """Translations, and rotations about the first atom: (N, 3, 6)."""
+    axes = torch.eye(3, dtype=x.dtype)
+    translations = axes.expand(len(x), 3, 3)
+    rotations = torch.stack([torch.linalg.cross(axis.expand_as(x), x - x[0]) for axis in axes], -1)
+    return torch.cat((translations, rotations), -1)
+
+
+TORSIONS = torch.tensor([False] * 9 + [True] * 3)
+CASES: dict[str, Callable[[], tuple]] = {
+    "internal coordinates": lambda: (InternalCoordinates(ZMATRIX), molecules(), None, rigid_motions),
+    "unbound, linear": lambda: (Unbound(torch.tensor([3.0, 0.1, -1.0]).double(), NUMBERS), internal_coordinates()[3:]),
+    "unbound, circular": lambda: (Unbound(torch.zeros(3).double(), ANGLES), internal_coordinates(), TORSIONS),
+    "whiten": lambda: (Whiten.fit(frames(), CIRCULAR), seams_edges_and_tails(), CIRCULAR),
+    "coupling": lambda: (coupling(), seams_edges_and_tails(), CIRCULAR),
+    "coupling, complement": lambda: (coupling(mask=~MASK), seams_edges_and_tails(), CIRCULAR),
+    "coupling, numbers": lambda: (coupling(torch.zeros(5, dtype=torch.bool)), seams_edges_and_tails()),
+    "coupling, angles": lambda: (coupling(torch.ones(5, dtype=torch.bool)), seams_edges_and_tails(), ~NUMBERS.any()),
+    "stack": lambda: (perturbed(spline_couplings(CIRCULAR, 3, 8, 4, depth=1)), seams_edges_and_tails(), CIRCULAR),
+    "composed": lambda: (Composed(Whiten.fit(frames(), CIRCULAR), coupling()), seams_edges_and_tails(), CIRCULAR),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_transform_laws(case: str) -> None:
+    transform, x, *rest = CASES[case]()
+    circular, orbit = (*rest, None, None)[:2]
+    assert_transform_laws(transform, x, circular=circular, orbit=orbit)
