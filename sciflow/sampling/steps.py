@@ -65,7 +65,8 @@ class Dopri5:
 
     The batch shares its substeps. The error of a substep, relative to ``atol + rtol·|x|``, is the root mean square
     over the coordinates of one factor of one sample, and the worst factor of the worst sample decides: no sample pays
-    for its neighbours. (Sample ``i`` therefore agrees between batches to the tolerance; with a fixed step, to rounding.) The last stage of a substep is the first of the next, six velocities each.
+    for its neighbours. Sample ``i`` then agrees between batches to the tolerance (with a fixed step, to rounding).
+    The last stage of a substep is the first of the next: six velocities each.
 
     Raises:
         ArithmeticError: when the substep falls to rounding, because the field is not finite or not smooth.
