@@ -10,7 +10,7 @@ from sciflow.manifolds import center
 
 __all__ = ["Alignment", "kabsch"]
 
-_SWEEPS = 30
+_SWEEPS = 30  # a handful suffices; equally good orders (coincident atoms) could be exchanged for ever
 
 
 def kabsch(x0: Tensor, x1: Tensor) -> Tensor:
@@ -22,7 +22,7 @@ def kabsch(x0: Tensor, x1: Tensor) -> Tensor:
     """
     u, _, vh = torch.linalg.svd(x1.mT @ x0)
     flip = torch.ones_like(u[..., 0, :])
-    flip[..., -1] = torch.linalg.det(u @ vh)
+    flip[..., -1] = torch.linalg.det(u @ vh).sign()
     return (u * flip[..., None, :]) @ vh
 
 
@@ -116,5 +116,5 @@ def _principal_rotations(x0: Tensor, x1: Tensor) -> list[Tensor]:
 
 def _proper(axes: Tensor) -> Tensor:
     flip = torch.ones_like(axes[..., 0, :])
-    flip[..., -1] = torch.linalg.det(axes)
+    flip[..., -1] = torch.linalg.det(axes).sign()
     return axes * flip[..., None, :]
