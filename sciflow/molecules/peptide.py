@@ -19,9 +19,9 @@ from ..study import Evaluation
 from ..training import Model, Progress, SafetensorsDataset, Samples, save_tensors
 from . import simulation
 from .peptide_report import Ensembles, report
-from .reference import Reference, load_reference, shipped_reference
+from .reference import Reference, load_reference, phi_psi, shipped_reference
+from .stereochemistry import Stereochemistry
 from .system import FORCE_FIELD, MolecularSystem, from_pdb, from_sequence
-from .zmatrix import handedness, stereocentres
 
 __all__ = ["Architecture", "PeptideStudy", "Simulation"]
 
@@ -36,8 +36,8 @@ class Architecture(Protocol):
 class Simulation:
     """Molecular dynamics that makes the training data: ``runs`` short runs from the frames of one hot run."""
 
-    hot_temperature: float = 700.0  # kelvin
-    hot_spacing: int = 5_000  # steps (fs) between two seeds
+    hot_temperature: float = 1000.0  # kelvin
+    hot_spacing: int = 8_000  # steps (fs) between two seeds
     runs: int = 60
     equilibration: int = 4_000  # steps thrown away at the start of each run
     steps: int = 64_000  # per run
@@ -64,13 +64,11 @@ class PeptideStudy:
     def prepare(self, raw: Path | None, out: Path) -> None:
         """Simulate and split by runs: ``{train,val,test}.safetensors`` (``x (F, N, 3)``, nm), topology.pdb, system.xml."""
         molecule, sim = self.molecule, self.simulation
-        centres = stereocentres(molecule.topology)
-        topology = mdtraj.Topology.from_openmm(molecule.topology)
-        _phi_psi(molecule.positions[None], topology)
-        native = handedness(torch.as_tensor(molecule.positions), centres)
+        phi_psi(molecule.positions[None], mdtraj.Topology.from_openmm(molecule.topology))
+        stereochemistry = molecule.stereochemistry
         with Progress("hot run", sim.runs) as bar:
             seeds = simulation.hot_seeds(molecule, sim.hot_temperature, sim.runs, sim.hot_spacing, self.seed, bar.advance)
-        seeds = seeds[_allowed(torch.as_tensor(seeds), topology, centres, native).numpy()]
+        seeds = seeds[stereochemistry.kept(torch.as_tensor(seeds)).numpy()]
         if len(seeds) < 3:
             raise InputError(
                 f"simulation.hot_temperature={sim.hot_temperature}: {len(seeds)} of {sim.runs} hot frames kept their "
@@ -81,12 +79,12 @@ class PeptideStudy:
                 molecule, seeds, self.temperature, sim.steps, sim.stride, sim.equilibration, self.seed, bar.advance
             )
         frames = torch.from_numpy(runs)
-        n_held = max(1, len(frames) // 12)
-        parts = {"test": frames[:n_held], "val": frames[n_held : 2 * n_held], "train": frames[2 * n_held :]}
+        run = torch.arange(len(frames)) % min(12, len(frames))
+        parts = {"test": frames[run == 0], "val": frames[run == 1], "train": frames[run > 1]}
         counts, dropped = {}, 0
         for split, part in parts.items():
             x = part.flatten(0, 1)
-            kept = _allowed(x, topology, centres, native)
+            kept = stereochemistry.kept(x)
             dropped += int((~kept).sum())
             counts[split] = int(kept.sum())
             save_tensors({"x": x[kept] - x[kept].mean(1, keepdim=True)}, out / f"{split}.safetensors")
@@ -121,7 +119,7 @@ class PeptideStudy:
         generator = torch.Generator().manual_seed(self.seed)
         resampled = weighted.resample(max(1, min(1000, round(weighted.ess() * len(weighted)))), generator)
         _trajectory(weighted.x[resampled], topology).save_xtc(str(out / "equilibrium.xtc"))
-        phi, psi = np.degrees(_phi_psi(weighted.x.numpy(), topology))
+        phi, psi = np.degrees(phi_psi(weighted.x.numpy(), topology)).T
         energy = -(weighted.logw + weighted.logq)
         rows = np.column_stack([energy, weighted.logq, weighted.logw, phi, psi])
         header = "energy_kT,logq,logw,phi_deg,psi_deg"
@@ -136,8 +134,8 @@ class PeptideStudy:
         weighted = self.weigh(samples, molecule)
         thin = frames[:: max(1, len(frames) // 5000)]
         ensembles = Ensembles(
-            data=np.stack(_phi_psi(frames.numpy(), trajectory), 1),
-            samples=np.stack(_phi_psi(weighted.x.numpy(), trajectory), 1),
+            data=phi_psi(frames.numpy(), trajectory),
+            samples=phi_psi(weighted.x.numpy(), trajectory),
             data_energy=OpenMMEnergy(system, self.temperature).energy(thin.double()).numpy(),
             weighted=weighted,
             reference=self._reference(),
@@ -160,33 +158,13 @@ class PeptideStudy:
             raise InputError("sampler.track_logq=false: reweighting needs log-densities; set it to true")
         x, logq = samples.x.double(), samples.logq.double()
         energy = OpenMMEnergy(molecule.system, self.temperature).energy(x)
-        centres = stereocentres(molecule.topology)
-        native = handedness(torch.as_tensor(molecule.positions), centres)
-        inside = _allowed(x, mdtraj.Topology.from_openmm(molecule.topology), centres, native)
+        inside = molecule.stereochemistry.kept(x)
         return WeightedSamples(x, logq, torch.where(inside, -energy - logq, -torch.inf))
 
     def _reference(self) -> Reference | None:
         if self.reference is not None:
             return load_reference(Path(self.reference))
         return None if self.pdb else shipped_reference(self.sequence, self.forcefield, self.temperature)
-
-
-def _allowed(x: Tensor, topology: mdtraj.Topology, centres: Tensor, native: Tensor) -> Tensor:
-    """Frames ``(B,)`` whose labelled centres have the native handedness and whose peptide bonds are trans."""
-    kept = (handedness(x.double(), centres) == native).all(-1)
-    omega = mdtraj.compute_omega(_trajectory(x, topology))[1]
-    return kept & torch.from_numpy((np.abs(omega) > np.pi / 2).all(1))
-
-
-def _phi_psi(x: np.ndarray, topology: mdtraj.Topology) -> tuple[np.ndarray, np.ndarray]:
-    """φ and ψ (radians) of the first residue that has both."""
-    trajectory = mdtraj.Trajectory(np.asarray(x, np.float32), topology)
-    phi, psi = mdtraj.compute_phi(trajectory), mdtraj.compute_psi(trajectory)
-    shared = [(i, j) for i, a in enumerate(phi[0]) for j, b in enumerate(psi[0]) if (a[1:] == b[:3]).all()]
-    if not shared:
-        raise InputError("the molecule has no residue with both φ and ψ; cap it, e.g. sequence=ACE-ALA-NME")
-    i, j = shared[0]
-    return phi[1][:, i], psi[1][:, j]
 
 
 def _trajectory(x: Tensor, topology: mdtraj.Topology) -> mdtraj.Trajectory:

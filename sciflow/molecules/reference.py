@@ -17,13 +17,14 @@ from pathlib import Path
 
 import mdtraj
 import numpy as np
+import torch
 
 from ..errors import InputError
 from ..training import Progress
 from .simulation import KB, replica_exchange
 from .system import FORCE_FIELD, MolecularSystem, fastest_platform, from_pdb, from_sequence
 
-__all__ = ["Reference", "load_reference", "make_reference", "shipped_reference"]
+__all__ = ["Reference", "load_reference", "make_reference", "phi_psi", "shipped_reference"]
 
 _BINS = 72
 
@@ -94,8 +95,12 @@ def make_reference(
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         list(pool.map(_walk, jobs))
     runs = [np.load(store / f"{w}.npz") for w in range(walkers)]
-    blocks = [b for run in runs for b in np.array_split(np.column_stack([run["phi"], run["psi"]]), 10)]
-    angles, energies = np.concatenate(blocks), np.concatenate([run["energy"] for run in runs])
+    kept = [molecule.stereochemistry.kept(torch.from_numpy(run["frames"])).numpy() for run in runs]
+    topology = mdtraj.Topology.from_openmm(molecule.topology)
+    angles_of = [phi_psi(run["frames"][k], topology) for run, k in zip(runs, kept, strict=True)]
+    blocks = [b for run in angles_of for b in np.array_split(np.degrees(run), 10)]
+    angles = np.concatenate(blocks)
+    energies = np.concatenate([run["energies"][k] for run, k in zip(runs, kept, strict=True)])
     edges = np.linspace(-180, 180, _BINS + 1)
     phi = (edges[1:] + edges[:-1]) / 2
     counts = np.stack([np.histogram(b[:, 0], edges)[0] / len(b) for b in blocks])
@@ -112,7 +117,7 @@ def make_reference(
         "temperatures_K": [round(float(t), 1) for t in temperatures],
         "md_steps": int(walkers * rounds * steps * len(temperatures)),
         "acceptance": np.mean([run["acceptance"] for run in runs], axis=0).round(3).tolist(),
-        "cis_frames_dropped": int(sum(run["cis"] for run in runs)),
+        "frames_outside_stereochemistry": int(sum((~k).sum() for k in kept)),
     }
     rama = np.histogram2d(angles[:, 0], angles[:, 1], (edges, edges), density=True)[0]
     i, j = np.nonzero(rama)
@@ -124,16 +129,24 @@ def make_reference(
     return load_reference(out)
 
 
+def phi_psi(x: np.ndarray, topology: mdtraj.Topology) -> np.ndarray:
+    """φ and ψ ``(B, 2)`` in radians of the first residue that has both, for frames ``x (B, N, 3)``."""
+    trajectory = mdtraj.Trajectory(np.asarray(x, np.float32), topology)
+    phi, psi = mdtraj.compute_phi(trajectory), mdtraj.compute_psi(trajectory)
+    shared = [(i, j) for i, a in enumerate(phi[0]) for j, b in enumerate(psi[0]) if (a[1:] == b[:3]).all()]
+    if not shared:
+        raise InputError("the molecule has no residue with both φ and ψ; cap it, e.g. sequence=ACE-ALA-NME")
+    i, j = shared[0]
+    return np.stack([phi[1][:, i], psi[1][:, j]], 1)
+
+
 def _walk(job: tuple[MolecularSystem, np.ndarray, int, int, int, Path]) -> None:
     molecule, temperatures, rounds, steps, seed, path = job
 
     with Progress(f"walker {path.stem}", rounds) as bar:
         replicas = replica_exchange(molecule, temperatures, rounds, steps, seed, bar.advance)
-    trajectory = mdtraj.Trajectory(replicas.frames, mdtraj.Topology.from_openmm(molecule.topology))
-    trans = (np.abs(mdtraj.compute_omega(trajectory)[1]) > np.pi / 2).all(1)
-    phi, psi = (np.degrees(f(trajectory)[1][trans, 0]) for f in (mdtraj.compute_phi, mdtraj.compute_psi))
     temporary = path.with_suffix(".part.npz")
-    np.savez(temporary, phi=phi, psi=psi, energy=replicas.energies[trans], acceptance=replicas.acceptance, cis=(~trans).sum())
+    np.savez(temporary, **vars(replicas))
     temporary.rename(path)
 
 

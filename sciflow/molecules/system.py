@@ -9,15 +9,18 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import openmm
+import torch
 from openmm import app, unit
 from rdkit import Chem
 from rdkit.Chem import AllChem
 
 from ..errors import InputError
+from .stereochemistry import Stereochemistry
 
 __all__ = ["FORCE_FIELD", "MolecularSystem", "fastest_platform", "from_pdb", "from_sequence"]
 
@@ -30,6 +33,7 @@ _ONE_LETTER = dict(
         strict=True,
     )
 )
+_EMBEDDINGS = 50
 _CAPS = {"ACE": "at the start", "NME": "at the end"}
 
 
@@ -44,6 +48,11 @@ class MolecularSystem:
     @property
     def n_atoms(self) -> int:
         return self.system.getNumParticles()
+
+    @cached_property
+    def stereochemistry(self) -> Stereochemistry:
+        """What dynamics must keep: handedness of the centres and trans peptide bonds, as at ``positions``."""
+        return Stereochemistry.of(self.topology, torch.as_tensor(self.positions))
 
     def write_pdb(self, path: Path) -> None:
         """Topology and minimised coordinates as a PDB file."""
@@ -70,14 +79,19 @@ def from_sequence(sequence: str, forcefield: tuple[str, ...] = FORCE_FIELD, seed
     peptide = _peptide([_ONE_LETTER[c] for c in inner], head, tail)
     Chem.SanitizeMol(peptide)
     full = Chem.AddHs(peptide)
-    if AllChem.EmbedMolecule(full, randomSeed=seed + 1, useRandomCoords=True) != 0:
-        raise InputError(f"sequence={sequence}: no coordinates found; give your own with pdb=FILE")
-    heavy = Chem.Conformer(peptide.GetNumAtoms())
-    for i in range(peptide.GetNumAtoms()):
-        heavy.SetAtomPosition(i, full.GetConformer().GetAtomPosition(i))
-    peptide.AddConformer(heavy)
-    pdb = app.PDBFile(io.StringIO(Chem.MolToPDBBlock(peptide)))
-    return _build(pdb, f"sequence={sequence}", forcefield)
+    for attempt in range(_EMBEDDINGS):
+        if AllChem.EmbedMolecule(full, randomSeed=_EMBEDDINGS * seed + attempt + 1, useRandomCoords=True) != 0:
+            continue
+        heavy = Chem.Conformer(peptide.GetNumAtoms())
+        for i in range(peptide.GetNumAtoms()):
+            heavy.SetAtomPosition(i, full.GetConformer().GetAtomPosition(i))
+        peptide.RemoveAllConformers()
+        peptide.AddConformer(heavy)
+        pdb = app.PDBFile(io.StringIO(Chem.MolToPDBBlock(peptide)))
+        molecule = _build(pdb, f"sequence={sequence}", forcefield)
+        if molecule.stereochemistry.trans.all():
+            return molecule
+    raise InputError(f"sequence={sequence}: no coordinates with trans peptide bonds found; give your own with pdb=FILE")
 
 
 def from_pdb(path: Path, forcefield: tuple[str, ...] = FORCE_FIELD) -> MolecularSystem:
@@ -144,7 +158,7 @@ def _build(pdb: app.PDBFile, source: str, forcefield: tuple[str, ...]) -> Molecu
     positions = np.asarray(modeller.positions.value_in_unit(unit.nanometer))
     context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference"))
     context.setPositions(positions)
-    openmm.LocalEnergyMinimizer.minimize(context, 1.0)
+    openmm.LocalEnergyMinimizer.minimize(context, 10.0)
     positions = context.getState(getPositions=True).getPositions(asNumpy=True).value_in_unit(unit.nanometer)
     return MolecularSystem(modeller.topology, system, np.asarray(positions))
 

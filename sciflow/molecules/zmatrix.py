@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ..errors import InputError
 
-__all__ = ["handedness", "stereocentres", "zmatrix"]
+__all__ = ["neighbours", "zmatrix"]
 
 
 def zmatrix(topology: app.Topology) -> Tensor:
@@ -20,19 +20,19 @@ def zmatrix(topology: app.Topology) -> Tensor:
         InputError: the topology is not one bonded molecule of at least four atoms.
     """
     atoms = list(topology.atoms())
-    neighbours = _neighbours(topology)
-    heavy_first = sorted(range(len(atoms)), key=lambda i: (_is_hydrogen(atoms[i]), -len(neighbours[i]), i))
-    root = _root(atoms, neighbours, heavy_first)
+    near = neighbours(topology)
+    heavy_first = sorted(range(len(atoms)), key=lambda i: (_is_hydrogen(atoms[i]), -len(near[i]), i))
+    root = _root(atoms, near, heavy_first)
     rows = [[root[0], -1, -1, -1], [root[1], root[0], -1, -1], [root[2], root[1], root[0], -1]]
     placed = set(root)
     children: dict[tuple[int, int], int] = {(root[1], root[0]): root[2]}  # (bonded, angle) -> first atom placed there
     queue = list(root)
     while queue:
         bonded = queue.pop(0)
-        for atom in sorted(neighbours[bonded] - placed, key=heavy_first.index):
-            angle = _first(neighbours[bonded] & placed, rows, atoms)
+        for atom in sorted(near[bonded] - placed, key=heavy_first.index):
+            angle = _first(near[bonded] & placed, rows, atoms)
             first = children.setdefault((bonded, angle), atom)
-            dihedral = first if first != atom else _first((neighbours[angle] & placed) - {bonded}, rows, atoms)
+            dihedral = first if first != atom else _first((near[angle] & placed) - {bonded}, rows, atoms)
             rows.append([atom, bonded, angle, dihedral])
             placed.add(atom)
             queue.append(atom)
@@ -44,23 +44,8 @@ def zmatrix(topology: app.Topology) -> Tensor:
     return torch.tensor(rows)
 
 
-def stereocentres(topology: app.Topology) -> Tensor:
-    """``(C, 4)``: every four-bonded centre by three of its neighbours and itself, as labelled atoms.
-
-    Dynamics never turns these inside out, labelled hydrogens of a methyl included.
-    """
-    return torch.tensor(
-        [[*sorted(near)[:3], i] for i, near in enumerate(_neighbours(topology)) if len(near) == 4], dtype=torch.long
-    ).reshape(-1, 4)
-
-
-def handedness(x: Tensor, centres: Tensor) -> Tensor:
-    """Sign ``(…, C)`` of the triple product at each of :func:`stereocentres`; ``x (…, N, 3)``."""
-    a, b, c = (x[..., centres[:, k], :] - x[..., centres[:, 3], :] for k in range(3))
-    return torch.sign((torch.linalg.cross(a, b) * c).sum(-1))
-
-
-def _neighbours(topology: app.Topology) -> list[set[int]]:
+def neighbours(topology: app.Topology) -> list[set[int]]:
+    """For each atom, the atoms bonded to it."""
     near: list[set[int]] = [set() for _ in range(topology.getNumAtoms())]
     for bond in topology.bonds():
         near[bond[0].index].add(bond[1].index)
@@ -68,15 +53,15 @@ def _neighbours(topology: app.Topology) -> list[set[int]]:
     return near
 
 
-def _root(atoms: list[app.topology.Atom], neighbours: list[set[int]], heavy_first: list[int]) -> list[int]:
+def _root(atoms: list[app.topology.Atom], near: list[set[int]], heavy_first: list[int]) -> list[int]:
     for atom in atoms:
         if atom.name == "CA":
-            near = {atoms[i].name: i for i in neighbours[atom.index] if atoms[i].residue is atom.residue}
-            if {"N", "C"} <= near.keys():
-                return [near["N"], atom.index, near["C"]]
+            named = {atoms[i].name: i for i in near[atom.index] if atoms[i].residue is atom.residue}
+            if {"N", "C"} <= named.keys():
+                return [named["N"], atom.index, named["C"]]
     for middle in heavy_first:
-        if len(neighbours[middle]) >= 2 and len(atoms) >= 4:
-            a, b = sorted(neighbours[middle], key=heavy_first.index)[:2]
+        if len(near[middle]) >= 2 and len(atoms) >= 4:
+            a, b = sorted(near[middle], key=heavy_first.index)[:2]
             return [a, middle, b]
     raise InputError(f"a molecule of {len(atoms)} atoms has no torsion; give one with at least four bonded atoms")
 

@@ -9,7 +9,7 @@ from openmm import app, unit
 from sciflow.errors import InputError
 from sciflow.flows import InternalCoordinates
 from sciflow.molecules.system import from_sequence
-from sciflow.molecules.zmatrix import handedness, stereocentres, zmatrix
+from sciflow.molecules.zmatrix import zmatrix
 
 SEQUENCES = ["ACE-ALA-NME", "ACE-ILE-PRO-NME", "GLY-TRP-HIS"]
 
@@ -39,9 +39,8 @@ def test_round_trip_up_to_a_proper_rotation(sequence):
     back = transform.inv(transform(x))
     # equal distances, and equal handedness at every centre: the same molecule, not its mirror image
     torch.testing.assert_close(torch.cdist(back, back), torch.cdist(x, x), atol=1e-7, rtol=0)
-    centres = stereocentres(molecule.topology)
-    assert torch.equal(handedness(back, centres), handedness(x, centres))
-    assert torch.equal(handedness(-back, centres), -handedness(x, centres))
+    assert molecule.stereochemistry.kept(back).all()
+    assert not molecule.stereochemistry.kept(-back).any()
 
 
 def test_phi_and_psi_are_coordinates():
@@ -69,3 +68,19 @@ def test_two_molecules_are_refused():
     modeller.add(one.topology, positions)
     with pytest.raises(InputError, match="one molecule"):
         zmatrix(modeller.topology)
+
+
+def test_cis_peptide_bonds_leave_the_target():
+    molecule = from_sequence("ACE-ALA-NME")
+    assert len(molecule.stereochemistry.peptide_bonds) == 2
+    transform = InternalCoordinates(zmatrix(molecule.topology))
+    y = transform(torch.as_tensor(molecule.positions)[None])
+    n = molecule.n_atoms
+    for row in molecule.stereochemistry.peptide_bonds.tolist():
+        bond = set(row[1:3])
+        turned = y.clone()
+        for k, (atom, bonded, angle, dihedral) in enumerate(zmatrix(molecule.topology)[3:].tolist()):
+            if {bonded, angle} == bond and dihedral not in {r[0] for r in zmatrix(molecule.topology).tolist() if r[1] == bonded}:
+                turned[:, 2 * n - 3 + k] += torch.pi
+        assert molecule.stereochemistry.kept(transform.inv(y)).all()
+        assert not molecule.stereochemistry.kept(transform.inv(turned)).any()
