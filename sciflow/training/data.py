@@ -16,10 +16,10 @@ __all__ = ["SafetensorsDataset", "load_tensors", "save_tensors"]
 
 
 def save_tensors(tensors: Mapping[str, Any], path: Path) -> None:
-    """Write tensors, or dicts of tensors (stored as ``name.factor``), to a temporary name, then rename."""
+    """Write tensors, or dicts of tensors (stored as ``name/factor``), to a temporary name, then rename."""
     flat: dict[str, Tensor] = {}
     for name, value in tensors.items():
-        flat |= {name: value} if isinstance(value, Tensor) else {f"{name}.{k}": v for k, v in value.items()}
+        flat |= {name: value} if isinstance(value, Tensor) else {f"{name}/{k}": v for k, v in value.items()}
     path = Path(path)
     part = path.with_name(f".{path.name}.part")
     save_file({name: value.detach().cpu().contiguous().clone() for name, value in flat.items()}, part)
@@ -36,7 +36,7 @@ def load_tensors(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not a safetensors file ({error}); delete it and run its stage again") from error
     tree: dict[str, Any] = {}
     for name, value in flat.items():
-        head, _, factor = name.partition(".")
+        head, _, factor = name.partition("/")
         if factor:
             tree.setdefault(head, {})[factor] = value
         else:

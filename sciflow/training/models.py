@@ -2,18 +2,25 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from .. import sampling
+from ..errors import InputError
+from ..flows import NormalizingFlow
+from ..nets import Field
 from ..rng import Generator
 
-if TYPE_CHECKING:
-    from ..flows import NormalizingFlow
-    from ..nets import Field
-
 __all__ = ["FieldModel", "FlowModel", "Model", "Samples"]
+
+_STEPS: dict[str, type[sampling.Step]] = {
+    "euler": sampling.Euler,
+    "midpoint": sampling.Midpoint,
+    "rk4": sampling.RK4,
+    "dopri5": sampling.Dopri5,
+}
 
 
 class Samples(NamedTuple):
@@ -55,7 +62,7 @@ class FieldModel(Model):
     """
 
     def __init__(
-        self, field: "Field", path: Any, coupling: Any, objective: Any, prior: Any, event_shape: tuple[int, ...] = ()
+        self, field: Field, path: Any, coupling: Any, objective: Any, prior: Any, event_shape: tuple[int, ...] = ()
     ) -> None:
         super().__init__()
         self.field = field
@@ -81,7 +88,7 @@ class FieldModel(Model):
         *,
         steps: int = 50,
         step: str = "midpoint",
-        logq: bool = False,
+        track_logq: bool = False,
         grid: Tensor | None = None,
     ) -> Samples:
         """Integrate the field from prior to data.
@@ -89,11 +96,9 @@ class FieldModel(Model):
         Args:
             steps: number of equal steps from t=0 to t=1 (where ``grid`` does not say otherwise).
             step: ``euler``, ``midpoint``, ``rk4`` or ``dopri5``.
-            logq: follow the log-density along the path, at the price of the divergence of the field.
+            track_logq: follow the log-density along the path, at the price of the divergence of the field.
             grid: the times themselves, 1-D and increasing from 0 to 1.
         """
-        from .. import sampling
-
         like = next(self.parameters())
         x0 = self.prior.sample(n, *self.event_shape, generator=generator, dtype=like.dtype, device=like.device)
         if grid is None:
@@ -103,23 +108,21 @@ class FieldModel(Model):
             x0,
             grid,
             step=_step(step),
-            track_logq=logq,
-            logq0=self.prior.log_prob(x0) if logq else None,
+            track_logq=track_logq,
+            logq0=self.prior.log_prob(x0) if track_logq else None,
             cond=cond,
             generator=generator,
         )
         return Samples(rollout.x, rollout.logq, rollout.nfe)
 
     def log_prob(self, x: Any, cond: dict[str, Tensor] | None = None) -> Tensor:
-        from .. import sampling
-
         return sampling.log_prob(self.field, x, self.prior, cond=cond)
 
 
 class FlowModel(Model):
     """A normalizing flow, trained by maximum likelihood: loss = −log q(x)."""
 
-    def __init__(self, flow: "NormalizingFlow") -> None:
+    def __init__(self, flow: NormalizingFlow) -> None:
         super().__init__()
         self.flow = flow
 
@@ -127,23 +130,17 @@ class FlowModel(Model):
         return -self.flow.log_prob(batch["x"])
 
     @torch.no_grad()
-    def sample(
-        self, n: int, cond: dict[str, Tensor] | None = None, generator: Generator = None, **sampler: Any
+    def sample(  # type: ignore[override]  # it has no solver to set
+        self, n: int, cond: dict[str, Tensor] | None = None, generator: Generator = None, *, track_logq: bool = True
     ) -> Samples:
-        if sampler:
-            raise TypeError(f"a normalizing flow has no solver: {', '.join(sampler)} cannot be set")
-        x, logq = self.flow.sample(n, generator=generator)[:2]
-        return Samples(x, logq, nfe=1)
+        x, logq = self.flow.sample(n, generator=generator)
+        return Samples(x, logq if track_logq else None, nfe=1)
 
     def log_prob(self, x: Any, cond: dict[str, Tensor] | None = None) -> Tensor:
         return self.flow.log_prob(x)
 
 
-def _step(name: str) -> Any:
-    from .. import sampling
-    from ..errors import InputError
-
-    steps = {"euler": sampling.Euler, "midpoint": sampling.Midpoint, "rk4": sampling.RK4, "dopri5": sampling.Dopri5}
-    if name not in steps:
-        raise InputError(f"sampler.step={name!r} is not a step: use one of {', '.join(steps)}")
-    return steps[name]()
+def _step(name: str) -> sampling.Step:
+    if name not in _STEPS:
+        raise InputError(f"sampler.step={name!r} is not a step: use one of {', '.join(_STEPS)}")
+    return _STEPS[name]()

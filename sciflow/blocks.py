@@ -1,0 +1,98 @@
+"""Drawing many samples in batches that outlive a kill, a larger ``n`` and a shortage of memory."""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .config import SamplerConfig
+from .errors import InputError
+from .rng import sample_generators
+from .training import Model, Progress, Samples, load_tensors, save_tensors
+
+__all__ = ["draw", "load_samples", "save_samples"]
+
+
+def draw(model: Model, sampler: SamplerConfig, seed: int, folder: Path) -> Samples:
+    """Samples ``0 … n−1``: those in ``folder``, and the missing ones, which are added to it batch by batch.
+
+    A file ``START-STOP.safetensors`` holds the samples of that range. Sample *i* has the random stream *i* of ``seed``,
+    so the ranges may be cut anywhere. When memory runs out, the batch is halved.
+
+    Raises:
+        InputError: a setting that the model does not know, samples that are not finite, no memory for a single one.
+    """
+    settings = sampler.settings()
+    known = inspect.signature(model.sample).parameters
+    unknown = [name for name in settings if name not in known]
+    if unknown and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
+        raise InputError(f"sampler.{unknown[0]}={settings[unknown[0]]}: this model has no such setting; leave it out")
+
+    folder.mkdir(parents=True, exist_ok=True)
+    done, batch = max((stop for _, stop, _ in _ranges(folder)), default=0), sampler.batch_size
+    with Progress("sample", sampler.n, min(done, sampler.n)) as progress:
+        while done < sampler.n:
+            stop = min((done // batch + 1) * batch, sampler.n)
+            try:
+                drawn = model.sample(stop - done, generator=sample_generators(seed, done, stop - done), **settings)
+            except (MemoryError, RuntimeError) as error:
+                if not _out_of_memory(error):
+                    raise
+                if batch == 1:
+                    raise InputError("sample: out of memory with a single sample; take a smaller model") from error
+                batch = max(1, batch // 2)
+                progress.say(f"out of memory; batch_size is now {batch}")
+                continue
+            _finite(drawn, done)
+            save_samples(drawn, folder / f"{done:09d}-{stop:09d}.safetensors")
+            progress.advance(stop - done)
+            done = stop
+    return _joined([load_samples(path) for start, _, path in _ranges(folder) if start < sampler.n], sampler.n)
+
+
+def save_samples(samples: Samples, path: Path) -> None:
+    """Tensors ``x`` (or ``x/FACTOR``), ``logq`` where known, and ``nfe``."""
+    known = {} if samples.logq is None else {"logq": samples.logq}
+    save_tensors({"x": samples.x, **known, "nfe": torch.tensor(samples.nfe)}, path)
+
+
+def load_samples(path: Path) -> Samples:
+    """What :func:`save_samples` wrote."""
+    tensors = load_tensors(path)
+    return Samples(tensors["x"], tensors.get("logq"), int(tensors["nfe"]))
+
+
+def _ranges(folder: Path) -> list[tuple[int, int, Path]]:
+    def bounds(path: Path) -> tuple[int, int, Path]:
+        start, stop = path.stem.split("-")
+        return int(start), int(stop), path
+
+    return sorted(bounds(path) for path in folder.glob("[0-9]*-[0-9]*.safetensors"))
+
+
+def _joined(parts: list[Samples], n: int) -> Samples:
+    def cat(tensors: list[Any]) -> Any:
+        if isinstance(tensors[0], dict):
+            return {name: cat([tensor[name] for tensor in tensors]) for name in tensors[0]}
+        return None if tensors[0] is None else torch.cat(tensors)[:n]
+
+    counts = torch.tensor([part.nfe for part in parts], dtype=torch.double)
+    return Samples(cat([part.x for part in parts]), cat([part.logq for part in parts]), round(counts.mean().item()))
+
+
+def _finite(samples: Samples, start: int) -> None:
+    leaves: list[Tensor] = list(samples.x.values()) if isinstance(samples.x, dict) else [samples.x]
+    leaves += [] if samples.logq is None else [samples.logq]
+    good = torch.stack([leaf.flatten(1).isfinite().all(1) if leaf.ndim > 1 else leaf.isfinite() for leaf in leaves])
+    bad = (~good.all(0)).nonzero().flatten()
+    if len(bad):
+        raise InputError(
+            f"sample {start + int(bad[0])} and {len(bad) - 1} more of its batch are not finite: "
+            "train longer, or take more sampler.steps"
+        )
+
+
+def _out_of_memory(error: Exception) -> bool:
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)

@@ -1,0 +1,1 @@
+"""Hydra configs that ship with sciflow: ``study/NAME.yaml`` and ``model/NAME.yaml``."""

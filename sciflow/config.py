@@ -1,0 +1,283 @@
+"""The configuration of a run: Hydra composes it, dataclasses type it, and every mistake is one line.
+
+::
+
+    study    a dataclass with the five methods; from conf/study/NAME.yaml or a Python file of your own
+    model    a dataclass, filled into the study's field ``architecture``; from conf/model/NAME.yaml
+    trainer  TrainerConfig
+    sampler  SamplerConfig
+    seed     of every random stream; filled into the study's field ``seed`` where it has one
+
+An override is ``key=value`` in Hydra's grammar. Its section may be left out where only one section has the key:
+``n=200`` is ``sampler.n=200``, ``data.path=my.csv`` is ``study.data.path=my.csv``.
+"""
+
+import dataclasses
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import compose, initialize_config_module
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import QuotedString
+from hydra.errors import HydraException
+from omegaconf import DictConfig, IntegerNode, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from .errors import InputError
+from .study import Study
+from .training import TrainerConfig
+
+__all__ = ["Config", "SamplerConfig", "load_config", "read_config"]
+
+SECTIONS = ("study", "model", "trainer", "sampler")
+FILLED = ("architecture", "seed")  # fields of a study that other sections fill
+METHODS = ("prepare", "dataset", "model", "write", "evaluate")
+
+
+@dataclass
+class SamplerConfig:
+    """How samples are drawn. The settings left ``null`` are the model's own.
+
+    Attributes:
+        n: number of samples; a larger ``n`` later tops up what is there.
+        batch_size: samples drawn at once; sample *i* does not depend on it.
+        steps: time steps of the solver.
+        step: ``euler``, ``midpoint``, ``rk4`` or ``dopri5``.
+        track_logq: follow the log-density of each sample.
+    """
+
+    n: int = 1000
+    batch_size: int = 1000
+    steps: int | None = None
+    step: str | None = None
+    track_logq: bool | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("n", "batch_size", "steps"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"sampler.{name}={value} must be at least 1")
+
+    def settings(self) -> dict[str, Any]:
+        """What the model's ``sample`` is told."""
+        chosen = {"steps": self.steps, "step": self.step, "track_logq": self.track_logq}
+        return {name: value for name, value in chosen.items() if value is not None}
+
+
+@dataclass
+class Config:
+    """A checked configuration: the objects, and the plain ``tree`` that is saved as ``config.yaml``."""
+
+    name: str
+    study: Study
+    trainer: TrainerConfig
+    sampler: SamplerConfig
+    seed: int
+    tree: dict[str, Any]
+
+    def save(self, path: Path) -> None:
+        """Write the tree as YAML; :func:`read_config` reads it."""
+        path.write_text(yaml.safe_dump(self.tree, sort_keys=False, allow_unicode=True))
+
+
+def load_config(study: str, overrides: Iterable[str] = ()) -> Config:
+    """Compose the configuration of a study.
+
+    Args:
+        study: a name in ``conf/study``, or the path of a Python file with one dataclass that has the five methods.
+        overrides: ``key=value``; ``model=NAME`` chooses a model.
+
+    Raises:
+        InputError: unknown study, model or key (with the nearest ones), a value of the wrong type.
+    """
+    overrides = list(overrides)
+    models = [o.removeprefix("model=") for o in overrides if o.startswith("model=")]
+    choices = [f"model={_option('model', models[-1])}"] if models else []
+    if not study.endswith(".py"):
+        choices.append(f"study={_option('study', study)}")
+    with initialize_config_module("sciflow.conf", version_base="1.3"):
+        tree: dict[str, Any] = OmegaConf.to_container(compose("config", choices))  # type: ignore[assignment]
+    if study.endswith(".py"):
+        tree["study"] = {"_target_": study}
+    return _checked({"name": Path(study).stem, **tree}, [o for o in overrides if not o.startswith("model=")])
+
+
+def read_config(path: Path, overrides: Iterable[str] = ()) -> Config:
+    """The configuration that a stage saved as ``config.yaml``, with overrides on top."""
+    try:
+        tree = yaml.safe_load(Path(path).read_text())
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; name the study (study=…) or the folder of an earlier stage") from error
+    overrides = list(overrides)
+    if any(o.startswith("model=") for o in overrides):
+        raise InputError("model=… chooses the model before training; train again to change it")
+    return _checked(tree, overrides)
+
+
+def options(group: str) -> list[str]:
+    """Names of a group: ``study`` or ``model``."""
+    folder = resources.files("sciflow.conf") / group
+    return sorted(Path(file.name).stem for file in folder.iterdir() if file.name.endswith(".yaml"))
+
+
+def _option(group: str, name: str) -> str:
+    known = options(group)
+    if name in known or (group == "model" and name == "null"):
+        return name
+    hint = "" if group == "model" else "; or the path of a Python file"
+    raise InputError(f"unknown {group} {name!r}{_nearest(name, known)}; {group} is one of: {', '.join(known)}{hint}")
+
+
+def _checked(tree: dict[str, Any], overrides: list[str]) -> Config:
+    """Type a plain tree with its dataclasses, apply overrides, build the objects."""
+    targets = {name: tree[name]["_target_"] for name in ("study", "model") if tree.get(name)}
+    classes = {name: _class(name, target) for name, target in targets.items()}
+    classes |= {"trainer": TrainerConfig, "sampler": SamplerConfig}
+    typed = OmegaConf.create(
+        {name: OmegaConf.structured(cls) for name, cls in classes.items()} | {"seed": IntegerNode(0)}
+    )
+    OmegaConf.set_struct(typed, True)
+    for key, value in _flat({name: tree.get(name) or {} for name in classes} | {"seed": tree.get("seed", 0)}):
+        _set(typed, key, value)
+    for override in overrides:
+        _set(typed, *_parse(override, typed))
+
+    built = {name: _build(typed[name], name) for name in classes}
+    has = {f.name for f in dataclasses.fields(classes["study"])}
+    if "model" in built and "architecture" not in has:
+        raise InputError(f"study {tree['name']} brings its own model: leave out model=…")
+    filled = {"architecture": built.get("model"), "seed": typed.seed}
+    study = dataclasses.replace(built["study"], **{k: v for k, v in filled.items() if k in has and v is not None})
+
+    plain: dict[str, Any] = {"name": tree["name"], "study": None, "model": None}
+    for name in classes:
+        target = {"_target_": targets[name]} if name in targets else {}
+        values = _plain(OmegaConf.to_container(typed[name], enum_to_str=True))
+        plain[name] = target | {k: v for k, v in values.items() if not (name == "study" and k in FILLED)}
+    plain["seed"] = typed.seed
+    return Config(tree["name"], study, built["trainer"], built["sampler"], typed.seed, plain)
+
+
+def _build(node: DictConfig, name: str) -> Any:
+    missing = [str(key) for key in node if OmegaConf.is_missing(node, key)]
+    if missing:
+        raise InputError(f"{name}.{missing[0]} has no value: say {missing[0]}=…")
+    return OmegaConf.to_object(node)
+
+
+def _class(section: str, target: str) -> type:
+    """The dataclass that ``_target_`` names: ``package.module.Class``, or a Python file with one study."""
+    if not target.endswith(".py"):
+        module, _, name = target.rpartition(".")
+        return getattr(importlib.import_module(module), name)
+    path = Path(target)
+    if section != "study" or not path.is_file():
+        raise InputError(f"{section}={target}: no such file")
+    spec = importlib.util.spec_from_file_location(f"sciflow_study_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module_object = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module_object
+    spec.loader.exec_module(module_object)
+    own = [c for c in vars(module_object).values() if isinstance(c, type) and c.__module__ == spec.name]
+    found = [c for c in own if dataclasses.is_dataclass(c) and all(hasattr(c, method) for method in METHODS)]
+    if len(found) != 1:
+        names = ", ".join(c.__name__ for c in found) or "none"
+        raise InputError(f"{target}: needs one dataclass with the methods {', '.join(METHODS)}; it has {names}")
+    return found[0]
+
+
+def _parse(override: str, typed: DictConfig) -> tuple[str, Any]:
+    """Full key and value of ``key=value``."""
+    given, equals, text = override.partition("=")
+    if not equals or not given:
+        raise InputError(f"cannot read {override!r}: write key=value, for example n=200")
+    if given == "study":
+        raise InputError(f"{override}: study=… is given once, and by name or file")
+    key = _full(given, typed)
+    try:
+        parsed = OverridesParser.create().parse_override(f"{key}={text}")
+        value = parsed.value() if not parsed.is_sweep_override() else text
+    except HydraException:
+        value = text  # not Hydra's grammar: a file name, a title
+    return key, value.text if isinstance(value, QuotedString) else value
+
+
+def _full(key: str, typed: DictConfig) -> str:
+    """The key with its section: as it is, or that of the one section that has it."""
+    head = key.split(".")[0]
+    if head in typed or head in SECTIONS:
+        return key
+    homes = [f"{name}.{key}" for name in SECTIONS if name in typed and head in _keys(typed[name], name)]
+    if len(homes) > 1:
+        raise InputError(f"{key} is in {len(homes)} sections: say {' or '.join(homes)}")
+    if homes:
+        return homes[0]
+    keys = {name: _keys(typed[name], name) for name in SECTIONS if name in typed}
+    near = _nearest(head, [*(k for known in keys.values() for k in known), *SECTIONS, "seed"])
+    listed = "; ".join(f"{name}: {', '.join(known)}" for name, known in keys.items())
+    raise InputError(f"unknown key {key!r}{near}; keys are: {listed}")
+
+
+def _set(typed: DictConfig, key: str, value: Any) -> None:
+    """Set one key, which must exist, to a value, which must be of its type."""
+    node: Any = typed
+    *parents, last = key.split(".")
+    for depth, part in enumerate([*parents, last]):
+        section = ".".join(parents[:depth])
+        if not isinstance(node, DictConfig):
+            raise InputError(f"unknown key {key!r}: {section} is a value, not a section")
+        known = _keys(node, section)
+        if known and part not in known:
+            here = f"{section} has" if section else "sections are"
+            raise InputError(f"unknown key {key!r}{_nearest(part, known)}; {here}: {', '.join(known)}")
+        if part != last or depth < len(parents):
+            node = node[part]
+    if last in node and isinstance(node._get_node(last), DictConfig) and not isinstance(value, dict):
+        raise InputError(f"{key}={value!r}: {key} is a section; set one of its keys: {', '.join(map(str, node[last]))}")
+    try:
+        OmegaConf.update(typed, key, value, merge=isinstance(value, dict), force_add=not known)
+    except OmegaConfBaseException as error:
+        hint = node._get_node(last)._metadata.ref_type if last in node else Any
+        wanted = getattr(hint, "__name__", str(hint)) if hint is not Any else _first_line(error)
+        raise InputError(f"{key}={value!r}: expected {wanted}") from error
+
+
+def _keys(node: DictConfig, section: str) -> list[str]:
+    """Keys that may be set; empty for a dictionary, which takes any."""
+    if OmegaConf.get_type(node) is dict and section:
+        return []
+    return [str(key) for key in node if not (section == "study" and key in FILLED)]
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        elif name != "_target_" and value != {}:
+            yield f"{prefix}{name}", value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    close = get_close_matches(name, known, n=1)
+    return f": did you mean {close[0]!r}?" if close else ""
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]

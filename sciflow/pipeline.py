@@ -1,0 +1,218 @@
+"""prepare → train → sample → evaluate, once, for every study.
+
+The command line, Snakemake and a notebook call the same four functions::
+
+    config = load_config("ala2", ["n=2000"])
+    prepare(config, "results/ala2/data")
+    train(config, "results/ala2/data", "results/ala2/model")
+    samples = sample(config, "results/ala2/data", "results/ala2/model", "results/ala2/samples")
+    evaluation = evaluate(config, "results/ala2/data", "results/ala2/samples", "results/ala2")
+
+Each leaves a whole folder or none, does nothing where its output is there already and was made from the same things,
+and continues, after a kill, from its *state* folder (by default ``.state`` beside the output).
+"""
+
+import json
+import math
+import os
+import sys
+from dataclasses import asdict, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from . import __version__, blocks
+from .config import Config, load_config, read_config
+from .errors import InputError
+from .outputs import digest, fingerprint, finished, publish
+from .report import save_figure, training_curve, write_table
+from .study import Evaluation
+from .training import Model, Samples, fit, load_tensors
+
+__all__ = ["evaluate", "load_config", "load_model", "load_samples", "prepare", "read_config", "sample", "train"]
+
+SPLITS = ("train", "val", "test")
+FAST_SETTINGS = ("devices", "threads", "workers", "checkpoint_every")  # of the trainer: they change no weight
+
+
+def prepare(config: Config, out: str | Path, raw: str | Path | None = None) -> Path:
+    """Raw files to ``train/val/test.safetensors`` and ``meta.json`` (version, config, seed, sha256 of the splits)."""
+    out = Path(out)
+    _check_files(config.study, "study")
+    made_from = fingerprint("prepare", _identity(config))
+    if _skip(out, "prepare", made_from):
+        return out
+    with publish(out, "prepare", made_from) as part, torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        config.study.prepare(Path(raw) if raw is not None else None, part)
+        missing = [split for split in SPLITS if not (part / f"{split}.safetensors").is_file()]
+        if missing:
+            raise RuntimeError(f"{type(config.study).__name__}.prepare wrote no {missing[0]}.safetensors")
+        for split in SPLITS:
+            if not len(config.study.dataset(part, split)):  # type: ignore[arg-type]
+                raise InputError(f"study {config.name}: the {split} split is empty; give more data")
+        meta = part / "meta.json"
+        content = json.loads(meta.read_text()) if meta.exists() else {}
+        content |= {
+            "version": __version__,
+            "seed": config.seed,
+            "config": config.tree["study"],
+            "sha256": {f"{split}.safetensors": digest(part / f"{split}.safetensors") for split in SPLITS},
+        }
+        meta.write_text(json.dumps(content, indent=1))
+        config.save(part / "config.yaml")
+    return out
+
+
+def train(config: Config, data: str | Path, out: str | Path, state: str | Path | None = None) -> Model:
+    """Fit the study's model: ``model.safetensors`` (averaged weights), ``history.csv``, its curve, ``config.yaml``.
+
+    Under ``torchrun`` every process calls this, and the first one writes.
+    """
+    data, out = Path(data), Path(out)
+    settings = {name: value for name, value in config.tree["trainer"].items() if name not in FAST_SETTINGS}
+    made_from = fingerprint("train", _identity(config, "model"), settings, _checksums(data))
+    if _skip(out, "train", made_from):
+        return load_model(config, data, out)
+    model = _untrained(config, data)
+    parts = {split: config.study.dataset(data, split) for split in ("train", "val")}
+    checkpoints = _state(out, state) / f"train-{made_from}"
+    if int(os.environ.get("RANK", 0)) > 0:
+        return fit(model, parts["train"], config.trainer, out, checkpoints, parts["val"], config.seed)
+    with publish(out, "train", made_from) as part:
+        fit(model, parts["train"], config.trainer, part, checkpoints, parts["val"], config.seed)
+        save_figure(training_curve(part / "history.csv"), part / "history.png")
+        config.save(part / "config.yaml")
+    return model
+
+
+def sample(
+    config: Config, data: str | Path, model: str | Path, out: str | Path, state: str | Path | None = None
+) -> Samples:
+    """Draw ``sampler.n`` samples: ``samples.safetensors``, the study's own files, ``config.yaml``.
+
+    Sample *i* has its own random stream. Every batch is kept in the state folder as soon as it is drawn, under a
+    fingerprint of the weights and the solver's settings: a killed run continues, a larger ``n`` adds what is missing.
+    """
+    data, model, out = Path(data), Path(model), Path(out)
+    weights = digest(_weights(model))
+    drawn_from = fingerprint("sample", _identity(config, "model"), weights, config.sampler.settings())
+    made_from = fingerprint(drawn_from, config.sampler.n)
+    if _skip(out, "sample", made_from):
+        return load_samples(out)
+    if config.trainer.threads is not None:
+        torch.set_num_threads(config.trainer.threads)
+    folder = _state(out, state) / f"sample-{drawn_from}"
+    samples = blocks.draw(load_model(config, data, model), config.sampler, config.seed, folder)
+    with publish(out, "sample", made_from) as part:
+        blocks.save_samples(samples, part / "samples.safetensors")
+        config.study.write(samples, part)
+        config.save(part / "config.yaml")
+    return samples
+
+
+def evaluate(config: Config, data: str | Path, samples: str | Path, out: str | Path) -> Evaluation:
+    """The study's metrics and figures: ``metrics.json``, the same as a table in ``metrics.html``, ``figures/*.png``."""
+    data, samples, out = Path(data), Path(samples), Path(out)
+    evaluation = config.study.evaluate(load_samples(samples), data)
+    for name, metric in evaluation.metrics.items():
+        for key, value in asdict(metric).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise InputError(f"metric {name}: its {key} is {value}; look at the samples in {samples}")
+    made_from = fingerprint(
+        "evaluate", config.tree["study"], _identity(config), digest(samples / "samples.safetensors")
+    )
+    metrics = {name: asdict(metric) for name, metric in evaluation.metrics.items()}
+    content = {"study": config.name, "version": __version__, "seed": config.seed, "metrics": metrics}
+    with publish(out, "evaluate", made_from) as part:
+        (part / "metrics.json").write_text(json.dumps(content, indent=1, allow_nan=False))
+        write_table(metrics, part / "metrics.html")
+        (part / "figures").mkdir()
+        for name, figure in evaluation.figures.items():
+            save_figure(figure, part / "figures" / f"{name}.png")
+        captions = {name: evaluation.captions.get(name, name.replace("_", " ")) for name in evaluation.figures}
+        (part / "figures" / "captions.json").write_text(json.dumps(captions, indent=1, ensure_ascii=False))
+    return evaluation
+
+
+def load_model(config: Config, data: str | Path, model: str | Path) -> Model:
+    """The trained model of a folder, on the GPU where there is one."""
+    weights = _weights(Path(model))
+    net = _untrained(config, Path(data))
+    try:
+        net.load_state_dict(load_tensors(weights), assign=True)
+    except RuntimeError as error:
+        raise InputError(
+            f"{weights}: trained with another architecture than this configuration; leave out study=… to take its own"
+        ) from error
+    return net.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+
+def load_samples(folder: str | Path) -> Samples:
+    """The samples that :func:`sample` wrote."""
+    return blocks.load_samples(Path(folder) / "samples.safetensors")
+
+
+def _untrained(config: Config, data: Path) -> Model:
+    """The study's model as training starts from it: its first weights are named by the seed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        return config.study.model(data)
+
+
+def _weights(model: Path) -> Path:
+    path = model / "model.safetensors"
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; run `sciflow train … --out {model}` first")
+    return path
+
+
+def _checksums(data: Path) -> dict[str, str]:
+    try:
+        checksums: dict[str, str] = json.loads((data / "meta.json").read_text())["sha256"]
+    except (FileNotFoundError, NotADirectoryError, KeyError, json.JSONDecodeError) as error:
+        raise InputError(f"{data}: no prepared data (meta.json); run `sciflow prepare … --out {data}` first") from error
+    return checksums
+
+
+def _identity(config: Config, *sections: str) -> dict[str, Any]:
+    """What a result depends on: version, seed, the study, more sections, its own code and the files that it names.
+
+    A study's section ``evaluation`` is left out: no data, weights or samples depend on it.
+    """
+    kept = {name: config.tree[name] for name in sections}
+    kept["study"] = {key: value for key, value in config.tree["study"].items() if key != "evaluation"}
+    named = {value for value in _strings(kept) if Path(value).is_file()}
+    return {"version": __version__, "seed": config.seed, **kept, "files": {name: digest(Path(name)) for name in named}}
+
+
+def _check_files(section: Any, name: str) -> None:
+    """Every ``Path`` in a study names something that is there."""
+    for f in fields(section):
+        value = getattr(section, f.name)
+        if isinstance(value, Path) and not value.exists():
+            raise InputError(
+                f"{name}.{f.name}={value}: no such file; give the path from where you are, or the full one"
+            )
+        if is_dataclass(value):
+            _check_files(value, f"{name}.{f.name}")
+
+
+def _strings(tree: Any) -> list[str]:
+    if isinstance(tree, dict):
+        return [text for value in tree.values() for text in _strings(value)]
+    if isinstance(tree, list):
+        return [text for value in tree for text in _strings(value)]
+    return [tree] if isinstance(tree, str) and tree else []
+
+
+def _state(out: Path, state: str | Path | None) -> Path:
+    return out.parent / ".state" if state is None else Path(state)
+
+
+def _skip(out: Path, stage: str, made_from: str) -> bool:
+    if not finished(out, stage, made_from):
+        return False
+    print(f"{stage}: {out} is up to date", file=sys.stderr, flush=True)
+    return True

@@ -1,0 +1,61 @@
+"""What people look at: the training curve, figures as files, metrics as a table."""
+
+import csv
+import html
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+__all__ = ["metric_rows", "save_figure", "training_curve", "write_table"]
+
+COLUMNS = ("metric", "value", "n", "floor", "reference", "unit")
+
+
+def training_curve(history: Path) -> Figure:
+    """Training and validation loss against the step, from ``history.csv``."""
+    with history.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    figure = Figure(figsize=(5, 3.2), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([int(r["step"]) for r in rows], [float(r["loss"]) for r in rows], color="#0072B2", label="training")
+    validated = [r for r in rows if r["val_loss"]]
+    if validated:
+        steps, losses = [int(r["step"]) for r in validated], [float(r["val_loss"]) for r in validated]
+        axes.plot(steps, losses, "o-", color="#D55E00", markersize=3, label="validation (averaged weights)")
+    axes.set(xlabel="optimizer step", ylabel="loss")
+    axes.legend(frameon=False)
+    return figure
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """PNG, tight, 150 dots an inch."""
+    figure.savefig(path, dpi=150, bbox_inches="tight")
+
+
+def metric_rows(metrics: dict[str, dict[str, Any]]) -> list[list[str]]:
+    """A header and a row a metric, as text: ``value ± error`` beside sample size, floor and reference."""
+
+    def number(value: float | None) -> str:
+        return "" if value is None else f"{value:.4g}"
+
+    rows = [list(COLUMNS)]
+    for name, m in metrics.items():
+        error = "" if m["error"] is None else f" ± {m['error']:.2g}"
+        n = "" if m["n"] is None else str(m["n"])
+        rows.append([name, number(m["value"]) + error, n, number(m["floor"]), number(m["reference"]), m["unit"] or ""])
+    return rows
+
+
+def write_table(metrics: dict[str, dict[str, Any]], path: Path) -> None:
+    """The metrics as a page that stands alone."""
+    header, *rows = [[html.escape(cell) for cell in row] for row in metric_rows(metrics)]
+    lines = ["".join(f"<td>{cell}</td>" for cell in row) for row in rows]
+    path.write_text(
+        "<!doctype html><meta charset='utf-8'><title>metrics</title>\n"
+        "<style>body{font-family:sans-serif}td,th{padding:.3em 1em;text-align:left}tr{border-bottom:1px solid #ccc}"
+        "table{border-collapse:collapse}</style>\n<table>\n"
+        f"<tr>{''.join(f'<th>{cell}</th>' for cell in header)}</tr>\n"
+        + "".join(f"<tr>{line}</tr>\n" for line in lines)
+        + "</table>\n"
+    )
