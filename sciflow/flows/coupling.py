@@ -38,7 +38,6 @@ class SplineCoupling(ModuleTransform):
     moved: Tensor
     fixed: Tensor
     shift: Tensor
-    extent: Tensor
 
     def __init__(
         self,
@@ -53,15 +52,12 @@ class SplineCoupling(ModuleTransform):
         super().__init__()
         if not (mask.any() and not mask.all()):
             raise ValueError(f"mask moves {int(mask.sum())} of {len(mask)} dimensions: move some and keep some")
-        self.bins = bins
+        self.bins, self.bound = bins, bound
         # Angles first, in both halves: then the two kinds are two slices.
         angles_first = torch.cat((circular.nonzero(), (~circular).nonzero())).flatten()
         self.register_buffer("moved", angles_first[mask[angles_first]])
         self.register_buffer("fixed", angles_first[~mask[angles_first]])
         self.angles_moved, self.angles_fixed = int((circular & mask).sum()), int((circular & ~mask).sum())
-        extent = torch.full((len(self.moved), 1), bound)
-        extent[: self.angles_moved] = math.pi
-        self.register_buffer("extent", extent)
         self.register_buffer("shift", math.pi * (2 * uniform(self.angles_moved, 1, generator=generator) - 1))
         self.trunk = nn.Sequential(
             nn.Linear(len(self.fixed) + 3 * self.angles_fixed, width),
@@ -85,13 +81,12 @@ class SplineCoupling(ModuleTransform):
         # From here to the end of the spline: dimensions first, samples last, as the network's output is laid out.
         before = x.index_select(-1, self.moved).T.contiguous()
         angles, numbers = before.split((self.angles_moved, len(self.moved) - self.angles_moved))
-        placed = torch.cat((wrap(angles + self.shift), numbers))
-        unit = placed / (2 * self.extent) + 0.5
+        unit = torch.cat((wrap(angles + self.shift) / math.pi, numbers / self.bound)) / 2 + 0.5
         unit, ladj = direction(spline, unit.clamp(0, 1))
-        after = (2 * unit - 1) * self.extent
-        inside = numbers.abs() < self.extent[self.angles_moved :]
-        angles = wrap(after[: self.angles_moved] - self.shift)
-        numbers = torch.where(inside, after[self.angles_moved :], numbers)
+        after = 2 * unit - 1
+        inside = numbers.abs() < self.bound
+        angles = wrap(math.pi * after[: self.angles_moved] - self.shift)
+        numbers = torch.where(inside, self.bound * after[self.angles_moved :], numbers)
         ladj = ladj[: self.angles_moved].sum(0) + (ladj[self.angles_moved :] * inside).sum(0)
         y = x.index_copy(-1, self.moved, torch.cat((angles, numbers)).T)
         return y.reshape(*batch, -1), ladj.reshape(batch)

@@ -16,6 +16,7 @@ from sciflow.flows import (
     Whiten,
     spline_couplings,
 )
+from sciflow.manifolds import wrap
 from sciflow.testing import assert_transform_laws
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -101,3 +102,12 @@ def test_transform_laws(case: str) -> None:
     transform, x, *rest = CASES[case]()
     circular, orbit = (*rest, None, None)[:2]
     assert_transform_laws(transform, x, circular=circular, orbit=orbit)
+
+
+def test_a_circle_is_closed_at_the_seam_of_its_spline() -> None:
+    layer = coupling()
+    x = seams_edges_and_tails()[:1].repeat(2, 1)
+    x[:, 0] = wrap(math.pi - layer.shift[0] + torch.tensor([-1e-13, 1e-13]))
+    y, ladj = layer.call_and_ladj(x)
+    torch.testing.assert_close(wrap(y[0] - y[1]), torch.zeros(5).double(), atol=1e-11, rtol=0)
+    torch.testing.assert_close(ladj[0], ladj[1], atol=1e-10, rtol=0)
