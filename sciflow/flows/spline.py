@@ -33,8 +33,8 @@ class EqualEndsSpline:
     """
 
     def __init__(self, widths: Tensor, heights: Tensor, slopes: Tensor) -> None:
-        self.widths = _bins(widths)
-        self.heights = _bins(heights)
+        self.widths = widths.softmax(0)
+        self.heights = heights.softmax(0)
         self.slopes = slopes
 
     def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,7 +59,7 @@ class EqualEndsSpline:
         return x0 + w * xi, -_evaluate(xi, y0, h, s, d0, d1)[1]
 
     def _pieces(self, k: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        w, h = _take(self.widths, k), _take(self.heights, k)
+        w, h = (_SMALLEST_BIN + (1 - _SMALLEST_BIN * len(p)) * _take(p, k) for p in (self.widths, self.heights))
         raw = self.slopes.gather(0, torch.cat(((k - 1) % len(self.slopes), k)))
         d0, d1 = _SMALLEST_SLOPE + F.softplus(raw + _SLOPE_OF_ZERO)
         return w, h, h / w, d0, d1
@@ -75,14 +75,13 @@ def _evaluate(xi: Tensor, y0: Tensor, h: Tensor, s: Tensor, d0: Tensor, d1: Tens
     return y, (numerator * (s / denominator) ** 2).log()
 
 
-def _bins(raw: Tensor) -> Tensor:
-    return _SMALLEST_BIN + (1 - _SMALLEST_BIN * len(raw)) * raw.softmax(0)
-
-
 def _left_edges(bins: Tensor) -> Tensor:
-    # A product with a triangle of ones: a cumulative sum that BLAS does, forward and backward.
-    below = torch.ones(len(bins), len(bins), dtype=bins.dtype, device=bins.device).tril(-1)
-    return (below @ bins.flatten(1)).view_as(bins)
+    # The cumulative sum as a product with a triangle of ones, which BLAS does, forward and backward. As the bins add up
+    # to one, the smallest bin can be added to the matrix instead of to every bin.
+    k = len(bins)
+    below = torch.ones(k, k, dtype=bins.dtype, device=bins.device).tril(-1)
+    smallest = _SMALLEST_BIN * torch.arange(k, dtype=bins.dtype, device=bins.device)[:, None]
+    return (((1 - _SMALLEST_BIN * k) * below + smallest) @ bins.flatten(1)).view_as(bins)
 
 
 def _bin(edges: Tensor, x: Tensor) -> Tensor:
