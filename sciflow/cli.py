@@ -178,7 +178,7 @@ def _fetch(args: argparse.Namespace) -> None:
 
     if args.name is None:
         for name, source in sources().items():
-            print(f"{name:20s} {source['licence']:32s} {source['title']}")
+            print(f"{name:20s} {source['licence']:45s} {source['title']}")
         return
     print(fetch(args.name, args.out))
 

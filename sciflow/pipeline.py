@@ -183,7 +183,7 @@ def _identity(config: Config, *sections: str) -> dict[str, Any]:
     """
     kept = {name: config.tree[name] for name in sections}
     kept["study"] = {key: value for key, value in config.tree["study"].items() if key != "evaluation"}
-    named = {value for value in _strings(kept) if Path(value).is_file()}
+    named = {value for value in _strings(kept) if os.path.isfile(value)}
     return {"version": __version__, "seed": config.seed, **kept, "files": {name: digest(Path(name)) for name in named}}
 
 
