@@ -43,7 +43,7 @@ class EqualEndsSpline:
         k = _bin(edges, x)
         x0, y0 = _take(edges, k), _take(_left_edges(self.heights), k)
         w, h, s, d0, d1 = self._pieces(k)
-        xi = (x - x0) / w
+        xi = ((x - x0) / w).clamp(0, 1)  # outside by rounding only
         return _evaluate(xi, y0, h, s, d0, d1)
 
     def inverse_and_ladj(self, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -55,7 +55,8 @@ class EqualEndsSpline:
         rise = y - y0
         bend = rise * (d0 + d1 - 2 * s)
         a, b, c = h * (s - d0) + bend, h * d0 - bend, s * rise
-        xi = 2 * c / (b + (b * b + 4 * a * c).sqrt())
+        root = (b * b + 4 * a * c).clamp(min=torch.finfo(y.dtype).tiny).sqrt()  # tiny by rounding only
+        xi = (2 * c / (b + root)).clamp(0, 1)
         return x0 + w * xi, -_evaluate(xi, y0, h, s, d0, d1)[1]
 
     def _pieces(self, k: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:

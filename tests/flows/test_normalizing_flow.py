@@ -97,6 +97,17 @@ def test_spline_is_the_identity_at_zero_and_monotonic_elsewhere() -> None:
     )  # ξ is a difference of 1, divided by a narrow bin
 
 
+def test_spline_with_extreme_parameters_is_finite_in_float32() -> None:
+    raw = 20 * torch.randn(3, 8, 100, 100, generator=step_generator(0))
+    raw.requires_grad_()
+    x = torch.linspace(0, 1, 100).expand(100, 100)
+    for direction in (EqualEndsSpline.call_and_ladj, EqualEndsSpline.inverse_and_ladj):
+        y, ladj = direction(EqualEndsSpline(*raw), x)
+        assert ((y >= -1e-6) & (y <= 1 + 1e-6)).all()
+        assert ladj.isfinite().all()
+        assert torch.autograd.grad(y.sum() + ladj.sum(), raw)[0].isfinite().all()
+
+
 @pytest.mark.parametrize("build", [mixed_flow, exact_molecular_flow])
 def test_a_sample_carries_its_density(build: Callable[[], NormalizingFlow]) -> None:
     flow = build()
