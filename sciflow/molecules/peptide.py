@@ -23,7 +23,7 @@ from .reference import Reference, load_reference, phi_psi, shipped_reference
 from .stereochemistry import Stereochemistry
 from .system import FORCE_FIELD, MolecularSystem, from_pdb, from_sequence
 
-__all__ = ["Architecture", "PeptideStudy", "Simulation"]
+__all__ = ["Architecture", "Comparison", "PeptideStudy", "Simulation"]
 
 
 class Architecture(Protocol):
@@ -41,7 +41,14 @@ class Simulation:
     runs: int = 60
     equilibration: int = 4_000  # steps thrown away at the start of each run
     steps: int = 64_000  # per run
-    stride: int = 100  # steps between two frames
+    stride: int = 25  # steps between two frames
+
+
+@dataclass
+class Comparison:
+    """What the samples are shown beside."""
+
+    reference: Path | None = None  # folder made by sciflow.molecules.reference; by default the shipped one that fits
 
 
 @dataclass
@@ -53,11 +60,11 @@ class PeptideStudy:
     """
 
     sequence: str | None = "ACE-ALA-NME"
-    pdb: str | None = None
+    pdb: Path | None = None
     forcefield: list[str] = field(default_factory=lambda: list(FORCE_FIELD))
     temperature: float = 300.0  # kelvin
     simulation: Simulation = field(default_factory=Simulation)
-    reference: str | None = None  # folder made by sciflow.molecules.reference; by default the shipped one, if any fits
+    evaluation: Comparison = field(default_factory=Comparison)
     architecture: Any = None
     seed: int = 0
 
@@ -147,7 +154,7 @@ class PeptideStudy:
     def molecule(self) -> MolecularSystem:
         """The molecule that the configuration names."""
         if self.pdb is not None:
-            return from_pdb(Path(self.pdb), tuple(self.forcefield))
+            return from_pdb(self.pdb, tuple(self.forcefield))
         if self.sequence is None:
             raise InputError("sequence: neither sequence nor pdb is given; say sequence=ACE-ALA-NME or pdb=FILE")
         return from_sequence(self.sequence, tuple(self.forcefield))
@@ -162,8 +169,8 @@ class PeptideStudy:
         return WeightedSamples(x, logq, torch.where(inside, -energy - logq, -torch.inf))
 
     def _reference(self) -> Reference | None:
-        if self.reference is not None:
-            return load_reference(Path(self.reference))
+        if self.evaluation.reference is not None:
+            return load_reference(self.evaluation.reference)
         return None if self.pdb else shipped_reference(self.sequence, self.forcefield, self.temperature)
 
 

@@ -17,6 +17,7 @@ __all__ = ["Ensembles", "report"]
 # Okabe & Ito's palette, readable by everyone.
 _DATA, _FLOW, _REWEIGHTED, _REFERENCE = "#0072B2", "#E69F00", "#009E73", "black"
 _EDGES = np.linspace(-np.pi, np.pi, 73)
+_SHOWN = 1.5  # kT: bins of a profile with a larger error are left blank
 _TRUSTED = 6.0  # kT: bins of the reference profile that enter the root-mean-square error
 
 
@@ -59,7 +60,7 @@ def report(ensembles: Ensembles, seed: int = 0) -> Evaluation:
         "ramachandran": f"Free energy over (φ, ψ) in kT: {shown}, and replica exchange. "
         "The training data hold too much of φ > 0; the weights take it out again.",
         "free_energy": f"Free energy along φ from N = {n} samples; bands are one bootstrap or block standard error. "
-        "Trust differences where the band is narrow; regions that no sample reached are left blank.",
+        f"Trust differences where the band is narrow; bins with an error above {_SHOWN} kT are left blank.",
         "energies": "Potential energies in kT. Raw samples have a tail of clashes that the weights remove.",
         "weights": "Log-weights against energy, and the share of the total weight held by the k heaviest samples. "
         "When a handful of samples carries most of the weight, do not trust the averages.",
@@ -168,7 +169,8 @@ def _free_energy(e: Ensembles, profile: Profile) -> Figure:
         _band(ax, e.reference.phi, e.reference.free_energy, e.reference.error, "replica exchange", _REFERENCE, "--")
     ax.plot(centres, _minus_log(e.data[:, 0]), color=_DATA, label="training data (biased)", lw=1)
     ax.plot(centres, _minus_log(e.samples[:, 0]), color=_FLOW, label="samples", lw=1)
-    _band(ax, centres, profile.free_energy.numpy(), profile.error.numpy(), "samples, reweighted", _REWEIGHTED)
+    value, error = profile.free_energy.numpy(), profile.error.numpy()
+    _band(ax, centres, np.where(error < _SHOWN, value, np.nan), error, "samples, reweighted", _REWEIGHTED)
     ax.set(xlabel="φ (degrees)", ylabel="free energy (kT)", xlim=(-180, 180), ylim=(-0.5, 14), xticks=range(-180, 181, 60))
     ax.legend(frameon=False)
     return figure
