@@ -1,6 +1,6 @@
 """Training: what a model is, the data it reads, and the loop that fits it."""
 
-from .data import SafetensorsDataset, load_tensors, save_tensors
+from .data import SafetensorsDataset, load_tensors, read_table, save_splits, save_tensors
 from .fit import TrainerConfig, fit
 from .models import FieldModel, FlowModel, Model, Samples
 from .progress import Progress
@@ -15,5 +15,7 @@ __all__ = [
     "TrainerConfig",
     "fit",
     "load_tensors",
+    "read_table",
+    "save_splits",
     "save_tensors",
 ]

@@ -1,18 +1,22 @@
-"""Tensors on disk: one safetensors file, read whole, indexed by batch, written by rename."""
+"""Data on disk: safetensors read whole, indexed by batch and written by rename; tables and splits on their way in."""
 
+import csv
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..errors import InputError
+from ..rng import step_generator
 
-__all__ = ["SafetensorsDataset", "load_tensors", "save_tensors"]
+__all__ = ["SafetensorsDataset", "load_tensors", "read_table", "save_splits", "save_tensors"]
 
 
 def save_tensors(tensors: Mapping[str, Any], path: Path) -> None:
@@ -42,6 +46,49 @@ def load_tensors(path: Path) -> dict[str, Any]:
         else:
             tree[name] = value
     return tree
+
+
+def read_table(path: Path) -> Tensor:
+    """Numbers of a CSV file with a header, ``(rows, columns)``. Raises InputError, naming line and column."""
+    try:
+        with Path(path).open(newline="", encoding="utf-8") as file:
+            header, *rows = csv.reader(file)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except ValueError as error:  # empty, or not text
+        raise InputError(f"{path}: not a CSV file with a header and rows of numbers") from error
+    values = []
+    for line, row in enumerate(rows, start=2):
+        if len(row) != len(header):
+            raise InputError(f"{path}, line {line}: {len(row)} values under a header of {len(header)}; mend that line")
+        values.append(
+            [_number(text, f"{path}, line {line}, column {name}") for name, text in zip(header, row, strict=True)]
+        )
+    return torch.tensor(values)
+
+
+def _number(text: str, place: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise InputError(f"{place}: {text!r} is not a finite number; mend or remove that line")
+    return value
+
+
+def save_splits(tensors: Mapping[str, Any], out: Path, seed: int, held_out: float = 0.1) -> None:
+    """Shuffle samples by seed and write ``test``, ``val`` (each the fraction ``held_out``) and ``train`` to ``out``.
+
+    Right for independent samples only: frames of one trajectory, or rows of one molecule, belong into one split.
+    """
+    total = len(_leaves(tensors)[0])
+    order = torch.randperm(total, generator=step_generator(seed)).tolist()
+    n = max(1, round(held_out * total))
+    if total < 3:
+        raise InputError(f"{total} samples cannot be split into train, val and test; give more data")
+    for split, chosen in (("test", order[:n]), ("val", order[n : 2 * n]), ("train", order[2 * n :])):
+        save_tensors(_take(tensors, chosen), out / f"{split}.safetensors")
 
 
 class SafetensorsDataset(Dataset[dict[str, Any]]):

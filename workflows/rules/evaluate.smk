@@ -13,7 +13,7 @@ rule evaluate:
         ),
         figures=report(
             directory(f"{RESULTS}/{{run}}/figures"),
-            patterns=[f"{RESULTS}/{{run}}/figures/{{name}}.png"],
+            patterns=["{name}.png"],
             caption="../report/figure.rst",
             category="{run}",
             labels={"figure": "{name}"},

@@ -1,0 +1,89 @@
+"""A configuration says what was meant, or one line that says what was wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from sciflow.config import load_config, options, read_config
+from sciflow.errors import InputError
+
+
+def test_keys_find_their_section(gaussian: str) -> None:
+    config = load_config(gaussian, ["n=7", "data.rows=9", "lr=0.5", "sampler.batch_size=3", "seed=4"])
+    assert (config.sampler.n, config.trainer.lr, config.sampler.batch_size) == (7, 0.5, 3)
+    assert config.study.data.rows == 9
+    assert config.study.seed == config.seed == 4
+
+
+def test_later_overrides_win(gaussian: str) -> None:
+    assert load_config(gaussian, ["n=7", "sampler.n=8"]).sampler.n == 8
+
+
+@pytest.mark.parametrize("name", ["my data.csv", "a,b.csv", "x=y.csv", "(1).csv", "C:\\x.csv", "~/ü.csv"])
+def test_file_names_need_no_quotes(gaussian: str, name: str) -> None:
+    assert load_config(gaussian, [f"data.path={name}"]).study.data.path == Path(name)
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("sampler.nn=3", r"unknown key 'sampler\.nn': did you mean 'n'\?; sampler has: n, batch_size"),
+        ("learning=3", r"unknown key 'learning'.*trainer: steps, batch_size, lr"),
+        ("dat.path=x", r"unknown key 'dat\.path': did you mean 'data'"),
+        ("data.pth=x", r"unknown key 'study\.data\.pth': did you mean 'path'"),
+        ("trainer.lr=fast", r"trainer\.lr='fast': expected float"),
+        ("n=2.5", r"sampler\.n=2\.5: expected int"),
+        ("n=", r"sampler\.n='': expected int"),
+        ("n=1,2", r"sampler\.n='1,2': expected int"),
+        ("seed=one", r"seed='one': expected int"),
+        ("data=3", r"study\.data is a section; set one of its keys: path, rows"),
+        ("n.x=3", r"sampler\.n is a value"),
+        ("batch_size=3", r"say trainer\.batch_size or sampler\.batch_size"),
+        ("n", r"write key=value"),
+        ("study.seed=3", r"unknown key 'study\.seed'"),
+        ("n=0", r"sampler\.n=0 must be at least 1"),
+        ("model=mlp", r"unknown model 'mlp'"),
+    ],
+)
+def test_mistakes_are_one_line(gaussian: str, override: str, says: str) -> None:
+    with pytest.raises(InputError, match=says) as caught:
+        load_config(gaussian, [override])
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_studies_name_the_known_ones() -> None:
+    with pytest.raises(InputError, match=f"study is one of: {', '.join(options('study'))}"):
+        load_config("nothing")
+    with pytest.raises(InputError, match="no such file"):
+        load_config("nothing.py")
+
+
+def test_a_study_file_has_one_study(tmp_path: Path) -> None:
+    (tmp_path / "empty.py").write_text("x = 1\n")
+    with pytest.raises(InputError, match="needs one dataclass with the methods prepare, dataset"):
+        load_config(str(tmp_path / "empty.py"))
+
+
+def test_saved_configuration_comes_back(gaussian: str, tmp_path: Path) -> None:
+    config = load_config(gaussian, ["data.path=my file.csv", "n=7"])
+    config.save(tmp_path / "config.yaml")
+    assert read_config(tmp_path / "config.yaml").tree == config.tree
+    assert read_config(tmp_path / "config.yaml", ["n=8"]).sampler.n == 8
+    with pytest.raises(InputError, match="chooses the model before training"):
+        read_config(tmp_path / "config.yaml", ["model=mlp"])
+
+
+@pytest.mark.parametrize("study", options("study"))
+@pytest.mark.parametrize("model", [None, *options("model")])
+def test_shipped_studies_compose_with_shipped_models(study: str, model: str | None) -> None:
+    config = load_config(study, [f"model={model}"] if model else [])
+    if model:
+        assert type(config.study.architecture).__name__.lower() == model.replace("_", "")
+
+
+def test_settings_without_default_are_asked_for(gaussian: str, tmp_path: Path) -> None:
+    text = Path(gaussian).read_text().replace("    data: Table =", "    needed: int\n    data: Table =")
+    (tmp_path / "study.py").write_text(text)
+    with pytest.raises(InputError, match=r"study\.needed has no value"):
+        load_config(str(tmp_path / "study.py"))
+    assert load_config(str(tmp_path / "study.py"), ["needed=3"]).study.needed == 3

@@ -1,0 +1,159 @@
+"""Laws of the four stages, on a study of one parameter pair."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from sciflow import __version__, pipeline
+from sciflow.config import Config, SamplerConfig, load_config
+from sciflow.errors import InputError
+from sciflow.outputs import digest
+from sciflow.rng import Generator
+from sciflow.training import Samples
+
+
+@pytest.fixture
+def trained(tiny: Config, tmp_path: Path) -> Path:
+    pipeline.prepare(tiny, tmp_path / "data")
+    pipeline.train(tiny, tmp_path / "data", tmp_path / "model")
+    return tmp_path
+
+
+def _sample(config: Config, run: Path, out: str = "samples", state: str = ".state") -> Samples:
+    return pipeline.sample(config, run / "data", run / "model", run / out, run / state)
+
+
+def _with(config: Config, **sampler: int) -> Config:
+    return replace(config, sampler=SamplerConfig(**{"n": 40, "batch_size": 8, **sampler}))
+
+
+def test_prepared_data_say_where_they_come_from(tiny: Config, tmp_path: Path) -> None:
+    out = pipeline.prepare(tiny, tmp_path / "data")
+    meta = json.loads((out / "meta.json").read_text())
+    assert meta["units"] == "none"
+    assert (meta["version"], meta["seed"]) == (__version__, tiny.seed)
+    assert meta["sha256"] == {f"{s}.safetensors": digest(out / f"{s}.safetensors") for s in ("train", "val", "test")}
+
+
+def test_evaluation_is_written_as_published(tiny: Config, trained: Path) -> None:
+    _sample(tiny, trained)
+    pipeline.evaluate(tiny, trained / "data", trained / "samples", trained)
+    metrics = json.loads((trained / "metrics.json").read_text())
+    assert metrics == {
+        "study": "gaussian",
+        "version": __version__,
+        "seed": 0,
+        "metrics": {"mean": {"value": 1.0, "error": 0.5, "n": 40, "floor": 0.0, "reference": 2.0, "unit": "kT"}},
+    }
+    assert (trained / "figures" / "cloud.png").stat().st_size > 0
+    assert json.loads((trained / "figures" / "captions.json").read_text()) == {"cloud": "The samples."}
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_metrics_that_are_not_numbers_are_errors(gaussian: str, tiny: Config, trained: Path, value: str) -> None:
+    _sample(tiny, trained)
+    config = load_config(gaussian, [f"evaluation.value={value}"])
+    with pytest.raises(InputError, match=f"metric mean: its value is {value}"):
+        pipeline.evaluate(config, trained / "data", trained / "samples", trained)
+    assert not (trained / "metrics.json").exists()
+
+
+def test_what_is_there_is_not_done_again(tiny: Config, trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _sample(tiny, trained)
+    before = {path: path.stat().st_mtime_ns for path in trained.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    pipeline.prepare(tiny, trained / "data")
+    pipeline.train(tiny, trained / "data", trained / "model")
+    _sample(tiny, trained)
+    assert capsys.readouterr().err.count("is up to date") == 3
+    assert {path: path.stat().st_mtime_ns for path in trained.rglob("*") if path.is_file()} == before
+
+
+def test_a_changed_setting_starts_afresh(gaussian: str, tiny: Config, trained: Path) -> None:
+    first = pipeline.load_model(tiny, trained / "data", trained / "model").mean
+    other = load_config(gaussian, ["trainer.steps=50", "trainer.batch_size=8"])
+    second = pipeline.train(other, trained / "data", trained / "model").mean
+    assert not torch.equal(first, second)
+    assert len(list((trained / ".state").glob("train-*"))) == 2
+
+
+def test_speed_settings_do_not_start_afresh(gaussian: str, tiny: Config, trained: Path) -> None:
+    config = replace(tiny, tree=tiny.tree | {"trainer": tiny.tree["trainer"] | {"threads": 1}})
+    pipeline.train(config, trained / "data", trained / "model")
+    assert len(list((trained / ".state").glob("train-*"))) == 1
+
+
+def test_a_sample_does_not_depend_on_the_batch_size(tiny: Config, trained: Path) -> None:
+    ends = [_sample(_with(tiny, batch_size=b), trained, f"s{b}", f"state{b}") for b in (1, 7, 40)]
+    for end in ends[1:]:
+        # one addition in float32: equal to rounding
+        torch.testing.assert_close(end.x, ends[0].x)
+        torch.testing.assert_close(end.logq, ends[0].logq)
+
+
+def test_more_samples_add_to_those_there(tiny: Config, trained: Path) -> None:
+    few = _sample(_with(tiny, n=11), trained)
+    drawn = {path: path.stat().st_mtime_ns for path in (trained / ".state").rglob("sample-*/*")}
+    more = _sample(_with(tiny, n=30), trained)
+    assert len(more.x) == 30
+    assert torch.equal(more.x[:11], few.x)
+    assert drawn.items() <= {path: path.stat().st_mtime_ns for path in (trained / ".state").rglob("sample-*/*")}.items()
+    assert torch.equal(_sample(_with(tiny, n=5), trained).x, few.x[:5])
+
+
+def test_other_solver_settings_draw_anew(tiny: Config, trained: Path) -> None:
+    assert _sample(_with(tiny), trained).nfe == 1
+    assert _sample(_with(tiny, steps=2), trained).nfe == 2
+
+
+def test_settings_the_model_does_not_know_are_named(tiny: Config, trained: Path) -> None:
+    config = replace(tiny, sampler=SamplerConfig(step="euler"))
+    with pytest.raises(InputError, match=r"sampler\.step=euler: this model has no such setting"):
+        _sample(config, trained)
+
+
+def _limited(monkeypatch: pytest.MonkeyPatch, config: Config, limit: int) -> None:
+    cls = type(config.study.model(Path()))
+    whole = cls.sample
+
+    def sample(self: object, n: int, cond: dict[str, Tensor] | None = None, generator: Generator = None) -> Samples:
+        if n > limit:
+            raise torch.OutOfMemoryError("no memory")
+        return whole(self, n, cond, generator)
+
+    monkeypatch.setattr(cls, "sample", sample)
+
+
+def test_a_shortage_of_memory_halves_the_batch(tiny: Config, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = _sample(tiny, trained)
+    _limited(monkeypatch, tiny, limit=3)
+    torch.testing.assert_close(_sample(tiny, trained, "again", "other").x, whole.x)
+
+
+def test_no_memory_for_one_sample_is_an_error(tiny: Config, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _limited(monkeypatch, tiny, limit=0)
+    with pytest.raises(InputError, match="out of memory"):
+        _sample(tiny, trained)
+    assert not (trained / "samples").exists()
+
+
+def test_samples_that_are_not_finite_are_errors(tiny: Config, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        type(tiny.study.model(Path())), "sample", lambda *_, **__: Samples(torch.full((8, 2), math.nan), None, 1)
+    )
+    with pytest.raises(InputError, match="sample 0 and 7 more of its batch are not finite"):
+        _sample(tiny, trained)
+
+
+def test_stages_ask_for_what_they_miss(tiny: Config, trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="run `sciflow prepare"):
+        pipeline.train(tiny, tmp_path / "none", tmp_path / "m")
+    with pytest.raises(InputError, match="run `sciflow train"):
+        pipeline.sample(tiny, trained / "data", tmp_path / "none", tmp_path / "s")
+    with pytest.raises(InputError, match="no such file"):
+        pipeline.evaluate(tiny, trained / "data", tmp_path / "none", tmp_path / "e")
