@@ -4,11 +4,10 @@ Step ``s`` of seed ``k`` sees the same batch and the same noise whenever it is r
 its last checkpoint ends with the weights of the run that was never killed.
 """
 
-import csv
 import math
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from ..errors import InputError
+from . import checkpoint
 from .data import save_tensors
 from .ema import EMA
 from .models import Model
@@ -83,18 +83,6 @@ class TrainerConfig:
         return self.lr * warm * 0.5 * (1 + math.cos(math.pi * step / self.steps))
 
 
-@dataclass
-class _Progress:
-    """What a checkpoint holds beside tensors."""
-
-    step: int = 0
-    seconds: float = 0.0
-    loss_sum: float = 0.0
-    loss_count: int = 0
-    skipped: int = 0  # steps in a row
-    history: list[list[float]] = field(default_factory=list)
-
-
 def fit(
     model: Model,
     dataset: Dataset[Any],
@@ -122,8 +110,8 @@ def fit(
     module, stepper = fabric.setup(model, optimizer)
     module.mark_forward_method("loss")
     ema = EMA(model, trainer.ema)
-    checkpoint = Path(state) / "last.ckpt"
-    run = _restore(checkpoint, model, optimizer, ema, fabric.device)
+    last_checkpoint = Path(state) / "last.ckpt"
+    run = checkpoint.restore(last_checkpoint, model, optimizer, ema, fabric.device)
     loader = _loader(dataset, trainer, seed, run.step, fabric)
 
     began, saved_at = time.monotonic() - run.seconds, time.monotonic()
@@ -156,7 +144,7 @@ def fit(
                 run.loss_sum, run.loss_count = 0.0, 0
             progress.advance(note=_note(run.history))
             if fabric.is_global_zero and (last or time.monotonic() - saved_at > trainer.checkpoint_every):
-                _save(checkpoint, model, optimizer, ema, run)
+                checkpoint.save(last_checkpoint, model, optimizer, ema, run)
                 saved_at = time.monotonic()
 
     with torch.no_grad():
@@ -165,7 +153,7 @@ def fit(
     if fabric.is_global_zero:
         Path(out).mkdir(parents=True, exist_ok=True)
         save_tensors(model.state_dict(), Path(out) / "model.safetensors")
-        _write_history(run.history, Path(out) / "history.csv")
+        checkpoint.write_history(run.history, Path(out) / "history.csv")
     fabric.barrier()
     return model.eval()
 
@@ -241,46 +229,6 @@ def _give_up_after_patience(skipped: int, step: int, trainer: TrainerConfig) -> 
             f"train: loss or gradient was not finite for {skipped} steps in a row, up to step {step}: "
             f"check the data, or lower trainer.lr={trainer.lr} or trainer.clip={trainer.clip}"
         )
-
-
-def _restore(path: Path, model: Model, optimizer: torch.optim.Optimizer, ema: EMA, device: torch.device) -> _Progress:
-    if not path.exists():
-        return _Progress()
-    saved = torch.load(path, map_location=device, weights_only=True)
-    model.load_state_dict(saved["model"])
-    optimizer.load_state_dict(saved["optimizer"])
-    ema.load(saved["ema"])
-    return _Progress(**saved["progress"])
-
-
-def _save(path: Path, model: Model, optimizer: torch.optim.Optimizer, ema: EMA, run: _Progress) -> None:
-    """Tensors and numbers only (``torch.load(weights_only=True)`` reads them), to a temporary name, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    content = {
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "ema": ema.average,
-        "progress": vars(run),
-    }
-    torch.save(content, part)
-    os.replace(part, path)
-
-
-def _write_history(history: list[list[float]], path: Path) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["step", "loss", "val_loss", "lr", "seconds"])
-        for step, loss, val_loss, lr, seconds in history:
-            writer.writerow(
-                [
-                    int(step),
-                    f"{loss:.6g}",
-                    "" if math.isnan(val_loss) else f"{val_loss:.6g}",
-                    f"{lr:.4g}",
-                    f"{seconds:.1f}",
-                ]
-            )
 
 
 def _note(history: list[list[float]]) -> str:

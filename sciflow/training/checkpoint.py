@@ -1,0 +1,68 @@
+"""The state of a fit between two steps: on disk as tensors and numbers, never as pickled classes."""
+
+import csv
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from .ema import EMA
+from .models import Model
+
+__all__ = ["State", "restore", "save", "write_history"]
+
+
+@dataclass
+class State:
+    """Where a fit stands: what a checkpoint holds beside tensors."""
+
+    step: int = 0
+    seconds: float = 0.0
+    loss_sum: float = 0.0
+    loss_count: int = 0
+    skipped: int = 0  # steps in a row
+    history: list[list[float]] = field(default_factory=list)
+
+
+def restore(path: Path, model: Model, optimizer: torch.optim.Optimizer, ema: EMA, device: torch.device) -> State:
+    """Put back what :func:`save` wrote; without a file, the state before the first step."""
+    if not path.exists():
+        return State()
+    saved = torch.load(path, map_location=device, weights_only=True)
+    model.load_state_dict(saved["model"])
+    optimizer.load_state_dict(saved["optimizer"])
+    ema.load(saved["ema"])
+    return State(**saved["progress"])
+
+
+def save(path: Path, model: Model, optimizer: torch.optim.Optimizer, ema: EMA, run: State) -> None:
+    """Tensors and numbers only (``torch.load(weights_only=True)`` reads them), to a temporary name, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    content = {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "ema": ema.average,
+        "progress": vars(run),
+    }
+    torch.save(content, part)
+    os.replace(part, path)
+
+
+def write_history(history: list[list[float]], path: Path) -> None:
+    """``history.csv``: step, training loss since the last row, validation loss where computed, rate, seconds."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["step", "loss", "val_loss", "lr", "seconds"])
+        for step, loss, val_loss, lr, seconds in history:
+            writer.writerow(
+                [
+                    int(step),
+                    f"{loss:.6g}",
+                    "" if math.isnan(val_loss) else f"{val_loss:.6g}",
+                    f"{lr:.4g}",
+                    f"{seconds:.1f}",
+                ]
+            )
