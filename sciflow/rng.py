@@ -29,14 +29,14 @@ def sample_generators(seed: int, start: int, n: int, device: torch.device | str 
 def normal(
     *shape: int, generator: Generator = None, dtype: torch.dtype | None = None, device: torch.device | str | None = None
 ) -> Tensor:
-    """Standard normal draws of the given shape; with a sequence of generators, row ``i`` is drawn from generator ``i``."""
+    """Standard normal draws of the given shape; with a sequence of generators, row ``i`` is from generator ``i``."""
     return _draw(torch.randn, shape, generator, dtype, device)
 
 
 def uniform(
     *shape: int, generator: Generator = None, dtype: torch.dtype | None = None, device: torch.device | str | None = None
 ) -> Tensor:
-    """Uniform draws in [0, 1) of the given shape; with a sequence of generators, row ``i`` is drawn from generator ``i``."""
+    """Uniform draws in [0, 1) of the given shape; with a sequence of generators, row ``i`` is from generator ``i``."""
     return _draw(torch.rand, shape, generator, dtype, device)
 
 

@@ -41,7 +41,7 @@ class Study(Protocol):
     """
 
     def prepare(self, raw: Path | None, out: Path) -> None:
-        """Raw files to tensors: ``train/val/test.safetensors`` and ``meta.json`` (units, split, checksums) in ``out``."""
+        """Raw files to ``train/val/test.safetensors`` and ``meta.json`` (units, split, checksums) in ``out``."""
 
     def dataset(self, data: Path, split: str) -> Dataset[Any]:
         """The prepared split: ``train``, ``val`` or ``test``."""

@@ -20,7 +20,7 @@ class _Sampler(Protocol):
 
 @dataclass
 class Profile:
-    """Free energy ``(K,)`` in kT over the bins of a collective variable, its minimum at zero; NaN where nothing fell."""
+    """Free energy ``(K,)`` in kT over the bins of a collective variable, minimum at zero; NaN where nothing fell."""
 
     centres: Tensor
     free_energy: Tensor
@@ -113,7 +113,11 @@ def importance(
     with torch.no_grad():
         for start in range(0, n, batch_size):
             size = min(batch_size, n - start)
-            part = generator if generator is None or isinstance(generator, torch.Generator) else generator[start : start + size]
+            part = (
+                generator
+                if generator is None or isinstance(generator, torch.Generator)
+                else generator[start : start + size]
+            )
             x, logq = flow.sample(size, generator=part)[:2]
             xs.append(x)
             logqs.append(logq)

@@ -20,7 +20,6 @@ from ..training import Model, Progress, SafetensorsDataset, Samples, save_tensor
 from . import simulation
 from .peptide_report import Ensembles, report
 from .reference import Reference, load_reference, phi_psi, shipped_reference
-from .stereochemistry import Stereochemistry
 from .system import FORCE_FIELD, MolecularSystem, from_pdb, from_sequence
 
 __all__ = ["Architecture", "Comparison", "PeptideStudy", "Simulation"]
@@ -37,10 +36,10 @@ class Simulation:
     """Molecular dynamics that makes the training data: ``runs`` short runs from the frames of one hot run."""
 
     hot_temperature: float = 1000.0  # kelvin
-    hot_spacing: int = 8_000  # steps (fs) between two seeds
-    runs: int = 60
+    hot_spacing: int = 5_000  # steps (fs) between two seeds
+    runs: int = 120
     equilibration: int = 4_000  # steps thrown away at the start of each run
-    steps: int = 64_000  # per run
+    steps: int = 32_000  # per run
     stride: int = 25  # steps between two frames
 
 
@@ -69,17 +68,19 @@ class PeptideStudy:
     seed: int = 0
 
     def prepare(self, raw: Path | None, out: Path) -> None:
-        """Simulate and split by runs: ``{train,val,test}.safetensors`` (``x (F, N, 3)``, nm), topology.pdb, system.xml."""
+        """Simulate and split by runs: train, val and test frames ``x (F, N, 3)`` in nm, topology.pdb, system.xml."""
         molecule, sim = self.molecule, self.simulation
         phi_psi(molecule.positions[None], mdtraj.Topology.from_openmm(molecule.topology))
         stereochemistry = molecule.stereochemistry
         with Progress("hot run", sim.runs) as bar:
-            seeds = simulation.hot_seeds(molecule, sim.hot_temperature, sim.runs, sim.hot_spacing, self.seed, bar.advance)
+            seeds = simulation.hot_seeds(
+                molecule, sim.hot_temperature, sim.runs, sim.hot_spacing, self.seed, bar.advance
+            )
         seeds = seeds[stereochemistry.kept(torch.as_tensor(seeds)).numpy()]
         if len(seeds) < 3:
             raise InputError(
-                f"simulation.hot_temperature={sim.hot_temperature}: {len(seeds)} of {sim.runs} hot frames kept their "
-                "stereochemistry and trans peptide bonds; lower it, or raise simulation.runs (at least 3 seeds are needed)"
+                f"simulation.hot_temperature={sim.hot_temperature}: only {len(seeds)} of {sim.runs} hot frames kept "
+                "the stereochemistry, and 3 are needed; lower it, or raise simulation.runs"
             )
         with Progress("short runs", len(seeds)) as bar:
             runs = simulation.short_runs(
@@ -163,9 +164,15 @@ class PeptideStudy:
         """Importance weights of samples ``x (B, N, 3)`` towards the Boltzmann distribution of ``molecule``."""
         if samples.logq is None:
             raise InputError("sampler.track_logq=false: reweighting needs log-densities; set it to true")
+        assert isinstance(samples.x, Tensor)
         x, logq = samples.x.double(), samples.logq.double()
         energy = OpenMMEnergy(molecule.system, self.temperature).energy(x)
-        inside = molecule.stereochemistry.kept(x)
+        inside = molecule.stereochemistry.kept(x) & energy.isfinite()
+        if not inside.any():
+            raise InputError(
+                f"none of the {len(x)} samples has the molecule's stereochemistry and a finite energy: "
+                "train longer (trainer.steps) or draw more samples (sampler.n)"
+            )
         return WeightedSamples(x, logq, torch.where(inside, -energy - logq, -torch.inf))
 
     def _reference(self) -> Reference | None:

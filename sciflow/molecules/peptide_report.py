@@ -64,52 +64,51 @@ def report(ensembles: Ensembles, seed: int = 0) -> Evaluation:
         "energies": "Potential energies in kT. Raw samples have a tail of clashes that the weights remove.",
         "weights": "Log-weights against energy, and the share of the total weight held by the k heaviest samples. "
         "When a handful of samples carries most of the weight, do not trust the averages.",
-        "structures": "Twelve heavy-atom skeletons drawn from the reweighted ensemble, superposed; one colour a structure.",
+        "structures": "Twelve heavy-atom skeletons drawn from the reweighted ensemble, superposed; a colour each.",
     }
     return Evaluation(_metrics(ensembles, profile, seed), figures, captions)
 
 
 def _metrics(e: Ensembles, profile: Profile, seed: int) -> dict[str, Metric]:
     n, weighted, ref = len(e.weighted), e.weighted, e.reference
-    positive, data_positive = torch.from_numpy(e.samples[:, 0] > 0), (e.data[:, 0] > 0).mean()
-    lost = float((~weighted.logw.isfinite()).double().mean())
+    above = torch.from_numpy(e.samples[:, 0] > 0)
+    data_delta_f, samples_delta_f = _log_odds(e.data[:, 0] > 0), _log_odds(above.numpy())
+    true_delta_f = None if ref is None else ref.delta_f
+    energy = torch.from_numpy(np.nan_to_num(e.energy))
+    mean_energy, energy_error = weighted.bootstrap(lambda w: (w * energy).sum() / w.sum(), seed=seed)
+    delta_f, delta_f_error = weighted.delta_f(above, seed=seed)
+    true_energy = None if ref is None else float(np.average(ref.energy[0], weights=ref.energy[1]))
     metrics = {
-        "ess": Metric(weighted.ess(), n=n, floor=1 / n, unit="fraction"),
-        "ess_clipped": Metric(weighted.ess_clipped(1e-4), n=n, floor=1 / n, unit="fraction"),
-        "largest_weight": Metric(float(weighted.weights.max()), n=n, floor=1 / n, unit="fraction"),
-        "outside_target": Metric(lost, n=n, floor=0.0, unit="fraction"),
+        "ess": Metric(weighted.ess(), None, n, 1 / n, None, "fraction"),
+        "ess_clipped": Metric(weighted.ess_clipped(1e-4), None, n, 1 / n, None, "fraction"),
+        "largest_weight": Metric(float(weighted.weights.max()), None, n, 1 / n, None, "fraction"),
+        "outside_target": Metric(float((~weighted.logw.isfinite()).double().mean()), None, n, 0.0, None, "fraction"),
+        "delta_f": Metric(delta_f, delta_f_error, n, data_delta_f, true_delta_f, "kT"),
+        "delta_f_samples": Metric(samples_delta_f, None, n, data_delta_f, true_delta_f, "kT"),
+        "delta_f_data": Metric(data_delta_f, None, len(e.data), data_delta_f, true_delta_f, "kT"),
+        "mean_energy": Metric(
+            float(mean_energy), float(energy_error), n, float(e.data_energy.mean()), true_energy, "kT"
+        ),
     }
-    known = {"reference": ref.delta_f} if ref is not None else {}
-    data_delta_f = _log_odds(data_positive)
-    value, error = weighted.delta_f(positive, seed=seed)
-    for name, number, its_error, count in (
-        ("delta_f", value, error, n),
-        ("delta_f_samples", _log_odds(float(positive.double().mean())), None, n),
-        ("delta_f_data", data_delta_f, None, len(e.data)),
-    ):
-        if np.isfinite(number) and (its_error is None or np.isfinite(its_error)):
-            floor = data_delta_f if np.isfinite(data_delta_f) else None
-            metrics[name] = Metric(number, its_error, count, floor, unit="kT", **known)
-    mean_energy, energy_error = weighted.bootstrap(lambda w: (w * torch.nan_to_num(torch.from_numpy(e.energy))).sum() / w.sum())
-    known = {"reference": float(np.average(ref.energy[0], weights=ref.energy[1]))} if ref is not None else {}
-    metrics["mean_energy"] = Metric(
-        float(mean_energy), float(energy_error), n, float(e.data_energy.mean()), unit="kT", **known
-    )
     if ref is not None:
-        metrics["free_energy_rmse"] = Metric(
-            _rmse(profile.free_energy.numpy(), ref), n=n, floor=_rmse(_minus_log(e.data[:, 0]), ref), unit="kT"
-        )
-        metrics["ramachandran_tv"] = Metric(
-            _total_variation(e.samples, weighted.weights.numpy(), ref),
-            n=n,
-            floor=_total_variation(e.data, np.full(len(e.data), 1 / len(e.data)), ref),
-            reference=_noise(ref, weighted.ess() * n, seed),
-            unit="fraction",
-        )
-    return {name: metric for name, metric in metrics.items() if np.isfinite(metric.value)}
+        equal = np.full(len(e.data), 1 / len(e.data))
+        data_rmse, data_tv = _rmse(_minus_log(e.data[:, 0]), ref), _total_variation(e.data, equal, ref)
+        rmse = _rmse(profile.free_energy.numpy(), ref)
+        tv = _total_variation(e.samples, weighted.weights.numpy(), ref)
+        metrics["free_energy_rmse"] = Metric(rmse, None, n, data_rmse, None, "kT")
+        metrics["ramachandran_tv"] = Metric(tv, None, n, data_tv, _noise(ref, weighted.ess() * n, seed), "fraction")
+    return {name: _finite(metric) for name, metric in metrics.items() if np.isfinite(metric.value)}
 
 
-def _log_odds(p: float) -> float:
+def _finite(metric: Metric) -> Metric:
+    """Leaves out an error, floor or reference that the samples are too few to give."""
+    known = {k: v for k, v in vars(metric).items() if not isinstance(v, float) or np.isfinite(v)}
+    return Metric(**known)
+
+
+def _log_odds(state: np.ndarray) -> float:
+    """−ln p(state)/p(not state); NaN where one of them was never seen."""
+    p = state.mean()
     return float(np.log((1 - p) / p)) if 0 < p < 1 else float("nan")
 
 
@@ -153,7 +152,12 @@ def _ramachandran(e: Ensembles) -> Figure:
         with np.errstate(divide="ignore"):
             f = -np.log(p)
         image = ax.imshow(
-            (f - f[np.isfinite(f)].min()).T, origin="lower", extent=(-180, 180, -180, 180), cmap="viridis", vmin=0, vmax=8
+            (f - f[np.isfinite(f)].min()).T,
+            origin="lower",
+            extent=(-180, 180, -180, 180),
+            cmap="viridis",
+            vmin=0,
+            vmax=8,
         )
         ax.set(title=title, xlabel="φ (degrees)", xticks=range(-180, 181, 90), yticks=range(-180, 181, 90))
     axes[0].set_ylabel("ψ (degrees)")
@@ -171,7 +175,9 @@ def _free_energy(e: Ensembles, profile: Profile) -> Figure:
     ax.plot(centres, _minus_log(e.samples[:, 0]), color=_FLOW, label="samples", lw=1)
     value, error = profile.free_energy.numpy(), profile.error.numpy()
     _band(ax, centres, np.where(error < _SHOWN, value, np.nan), error, "samples, reweighted", _REWEIGHTED)
-    ax.set(xlabel="φ (degrees)", ylabel="free energy (kT)", xlim=(-180, 180), ylim=(-0.5, 14), xticks=range(-180, 181, 60))
+    ax.set(
+        xlabel="φ (degrees)", ylabel="free energy (kT)", xlim=(-180, 180), ylim=(-0.5, 14), xticks=range(-180, 181, 60)
+    )
     ax.legend(frameon=False)
     return figure
 
@@ -188,13 +194,16 @@ def _energies(e: Ensembles) -> Figure:
     high = np.quantile(e.data_energy, 0.999) + 0.5 * np.ptp(e.data_energy)
     bins = np.linspace(low, high, 90)
     known = np.isfinite(e.energy)
-    style = {"bins": bins, "density": True, "histtype": "step", "lw": 1.4}
     if e.reference is not None:
         ax.plot(*e.reference.energy, "--", color=_REFERENCE, label="replica exchange")
-    ax.hist(e.data_energy, color=_DATA, label="training data", **style)
-    ax.hist(e.energy[known], color=_FLOW, label="samples", **style)
     weights = e.weighted.weights.numpy()[known]
-    ax.hist(e.energy[known], weights=weights, color=_REWEIGHTED, label="samples, reweighted", **style)
+    for label, colour, energy, w in (
+        ("training data", _DATA, e.data_energy, None),
+        ("samples", _FLOW, e.energy[known], None),
+        ("samples, reweighted", _REWEIGHTED, e.energy[known], weights),
+    ):
+        mass = np.histogram(energy, bins, weights=w)[0] / (len(energy) if w is None else w.sum())
+        ax.stairs(mass / np.diff(bins), bins, color=colour, lw=1.4, label=label)
     ax.set(xlabel="potential energy (kT)", ylabel="density", xlim=(low, high))
     ax.legend(frameon=False)
     return figure
@@ -207,10 +216,14 @@ def _weights(e: Ensembles) -> Figure:
     logw = e.weighted.logw.numpy()[known] - e.weighted.log_z()
     left.plot(e.energy[known], logw, ".", color=_FLOW, ms=1.5, alpha=0.5, rasterized=True)
     low, high = np.quantile(e.energy[known], [0.0, 0.99])
-    left.set(xlabel="potential energy (kT)", ylabel="log w − log Z", xlim=(low - 2, high + 2), ylim=(-30, logw.max() + 2))
+    left.set(
+        xlabel="potential energy (kT)", ylabel="log w − log Z", xlim=(low - 2, high + 2), ylim=(-30, logw.max() + 2)
+    )
     w = np.sort(e.weighted.weights.numpy())[::-1]
     right.plot(np.arange(1, len(w) + 1), w.cumsum(), color=_REWEIGHTED, label=f"ESS {100 * e.weighted.ess():.1f} %")
-    right.plot(np.arange(1, len(w) + 1), np.arange(1, len(w) + 1) / len(w), ":", color=_REFERENCE, label="equal weights")
+    right.plot(
+        np.arange(1, len(w) + 1), np.arange(1, len(w) + 1) / len(w), ":", color=_REFERENCE, label="equal weights"
+    )
     right.set(xscale="log", xlabel="k heaviest samples", ylabel="share of the total weight", ylim=(0, 1))
     right.legend(frameon=False)
     return figure

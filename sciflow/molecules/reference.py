@@ -66,7 +66,11 @@ def shipped_reference(sequence: str | None, forcefield: list[str], temperature: 
     """The reference that comes with the package for this molecule, force field and temperature, if there is one."""
     for about in Path(__file__).parent.glob("references/*/reference.json"):
         made = json.loads(about.read_text())
-        if (made["molecule"], made["forcefield"], made["temperature_K"]) == (f"sequence={sequence}", forcefield, temperature):
+        if (made["molecule"], made["forcefield"], made["temperature_K"]) == (
+            f"sequence={sequence}",
+            forcefield,
+            temperature,
+        ):
             return load_reference(about.parent)
     return None
 
@@ -121,10 +125,16 @@ def make_reference(
     }
     rama = np.histogram2d(angles[:, 0], angles[:, 1], (edges, edges), density=True)[0]
     i, j = np.nonzero(rama)
-    _table(out / "phi.csv", "phi_deg,free_energy_kT,error_kT", np.column_stack([phi, free_energy - np.nanmin(free_energy), error]))
+    _table(
+        out / "phi.csv",
+        "phi_deg,free_energy_kT,error_kT",
+        np.column_stack([phi, free_energy - np.nanmin(free_energy), error]),
+    )
     _table(out / "ramachandran.csv", "phi_deg,psi_deg,density_per_deg2", np.column_stack([phi[i], phi[j], rama[i, j]]))
     density, energy_edges = np.histogram(energies / (KB * temperatures[0]), 80, density=True)
-    _table(out / "energy.csv", "energy_kT,density", np.column_stack([(energy_edges[1:] + energy_edges[:-1]) / 2, density]))
+    _table(
+        out / "energy.csv", "energy_kT,density", np.column_stack([(energy_edges[1:] + energy_edges[:-1]) / 2, density])
+    )
     (out / "reference.json").write_text(json.dumps(about, indent=1) + "\n")
     return load_reference(out)
 

@@ -17,7 +17,7 @@ import openmm
 import torch
 from openmm import app, unit
 from rdkit import Chem
-from rdkit.Chem import AllChem
+from rdkit.Chem import rdDistGeom
 
 from ..errors import InputError
 from .stereochemistry import Stereochemistry
@@ -26,13 +26,8 @@ __all__ = ["FORCE_FIELD", "MolecularSystem", "fastest_platform", "from_pdb", "fr
 
 FORCE_FIELD = ("amber99sbildn.xml", "amber99_obc.xml")
 
-_ONE_LETTER = dict(
-    zip(
-        "ALA ARG ASN ASP CYS GLN GLU GLY HIS ILE LEU LYS MET PHE PRO SER THR TRP TYR VAL".split(),
-        "ARNDCQEGHILKMFPSTWYV",
-        strict=True,
-    )
-)
+_ONE_LETTER = dict(ALA="A", ARG="R", ASN="N", ASP="D", CYS="C", GLN="Q", GLU="E", GLY="G", HIS="H", ILE="I")
+_ONE_LETTER |= dict(LEU="L", LYS="K", MET="M", PHE="F", PRO="P", SER="S", THR="T", TRP="W", TYR="Y", VAL="V")
 _EMBEDDINGS = 50
 _CAPS = {"ACE": "at the start", "NME": "at the end"}
 
@@ -73,14 +68,16 @@ def from_sequence(sequence: str, forcefield: tuple[str, ...] = FORCE_FIELD, seed
         if code in _CAPS:
             raise InputError(f"sequence={sequence}: the cap {code} belongs {_CAPS[code]}, e.g. ACE-ALA-NME")
         if code not in _ONE_LETTER:
-            raise InputError(f"sequence={sequence}: unknown residue {code!r}; use caps ACE, NME and {' '.join(_ONE_LETTER)}")
+            raise InputError(
+                f"sequence={sequence}: unknown residue {code!r}; use caps ACE, NME and {' '.join(_ONE_LETTER)}"
+            )
     if not inner:
         raise InputError(f"sequence={sequence}: no amino acid; write e.g. ACE-ALA-NME")
     peptide = _peptide([_ONE_LETTER[c] for c in inner], head, tail)
     Chem.SanitizeMol(peptide)
     full = Chem.AddHs(peptide)
     for attempt in range(_EMBEDDINGS):
-        if AllChem.EmbedMolecule(full, randomSeed=_EMBEDDINGS * seed + attempt + 1, useRandomCoords=True) != 0:
+        if rdDistGeom.EmbedMolecule(full, randomSeed=_EMBEDDINGS * seed + attempt + 1, useRandomCoords=True) != 0:
             continue
         heavy = Chem.Conformer(peptide.GetNumAtoms())
         for i in range(peptide.GetNumAtoms()):
@@ -106,7 +103,9 @@ def from_pdb(path: Path, forcefield: tuple[str, ...] = FORCE_FIELD) -> Molecular
     try:
         pdb = app.PDBFile(str(path))
     except Exception as error:
-        raise InputError(f"pdb={path}: not a readable PDB file ({_first_line(error)}); check its ATOM records") from error
+        raise InputError(
+            f"pdb={path}: not a readable PDB file ({_first_line(error)}); check its ATOM records"
+        ) from error
     if pdb.topology.getNumAtoms() == 0:
         raise InputError(f"pdb={path}: no ATOM records; give a PDB file with one molecule")
     return _build(pdb, f"pdb={path}", forcefield)
@@ -139,7 +138,9 @@ def _build(pdb: app.PDBFile, source: str, forcefield: tuple[str, ...]) -> Molecu
     try:
         field = app.ForceField(*forcefield)
     except (ValueError, FileNotFoundError) as error:
-        raise InputError(f"forcefield={list(forcefield)}: {_first_line(error)}; name OpenMM force-field files") from error
+        raise InputError(
+            f"forcefield={list(forcefield)}: {_first_line(error)}; name OpenMM force-field files"
+        ) from error
     unknown = sorted({r.name for r in field.getUnmatchedResidues(pdb.topology)} - _known_residues(field))
     if unknown:
         raise InputError(
@@ -177,7 +178,9 @@ def _peptide(letters: list[str], head: bool, tail: bool) -> Chem.Mol:
         info.SetResidueNumber(info.GetResidueNumber() + head)
         if info.GetResidueName() == "ILE":
             info.SetName(isoleucine.get(info.GetName(), info.GetName()))
-    named = {(a.GetPDBResidueInfo().GetResidueNumber(), a.GetPDBResidueInfo().GetName().strip()): a for a in mol.GetAtoms()}
+    named = {
+        (a.GetPDBResidueInfo().GetResidueNumber(), a.GetPDBResidueInfo().GetName().strip()): a for a in mol.GetAtoms()
+    }
     last = len(letters) + head
     if tail:
         oxygen = named[last, "OXT"]
@@ -193,7 +196,13 @@ def _peptide(letters: list[str], head: bool, tail: bool) -> Chem.Mol:
 
 
 def _graft(
-    mol: Chem.RWMol, to: int, element: int, name: str, residue: str, number: int, bond: Chem.BondType = Chem.BondType.SINGLE
+    mol: Chem.RWMol,
+    to: int,
+    element: int,
+    name: str,
+    residue: str,
+    number: int,
+    bond: Chem.BondType = Chem.BondType.SINGLE,
 ) -> int:
     index = mol.AddAtom(Chem.Atom(element))
     mol.GetAtomWithIdx(index).SetMonomerInfo(_residue_info(name, residue, number))

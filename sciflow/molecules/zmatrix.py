@@ -10,7 +10,7 @@ __all__ = ["neighbours", "zmatrix"]
 
 
 def zmatrix(topology: app.Topology) -> Tensor:
-    """Rows ``(atom, bonded, angle, dihedral)`` in an order in which every atom follows its references; ``(N, 4)`` int64.
+    """Rows ``(atom, bonded, angle, dihedral)``, every atom after its references; ``(N, 4)`` int64.
 
     The first three rows (padded with −1) are a backbone N, CA, C where there is one. The first atom placed on a
     rotatable bond carries the proper torsion; its siblings are placed *relative to it* (an improper that hardly moves),
