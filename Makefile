@@ -25,7 +25,7 @@ test: .venv/stamp
 	.venv/bin/pytest
 
 lint: .venv/stamp
-	.venv/bin/ruff check sciflow tests docs
+	.venv/bin/ruff check sciflow tests docs notebooks
 	.venv/bin/ruff format --check sciflow tests docs
 	.venv/bin/mypy
 	.venv/bin/snakefmt --check workflows

@@ -1,4 +1,4 @@
-"""The command line: ``sciflow prepare|train|sample|evaluate|run|config|fetch|summary``."""
+"""The command line: ``sciflow prepare|train|sample|evaluate|run|reference|config|fetch|summary``."""
 
 import argparse
 import os
@@ -30,15 +30,21 @@ A study is data, a model and a question. It runs in four stages, each from files
 Settings are given as key=value, anywhere on the line; a mistyped key or value stops at once and says so:
 
   sciflow config study=ala2                               # every setting and its default
-  sciflow run study=ala2 --out r sequence=ACE-ALA-ALA-NME trainer.steps=4000 n=2000
-  sciflow run study=ala2 --out r pdb=my.pdb
+  sciflow run study=peptide --out r sequence=ACE-ALA-ALA-NME trainer.steps=4000 n=2000
+  sciflow run study=peptide --out r pdb=my.pdb
   sciflow run study=my_study.py --out r data.path=my.csv  # a study of your own is one Python file
 
 The same command again continues a run that was killed, and draws only the samples that are missing.
 Many runs, clusters and a report: snakemake -s workflows/Snakefile --cores 2
 """
 
-OUT = {"prepare": "data", "train": "model", "sample": "samples", "evaluate": "metrics and figures"}
+OUT = {
+    "reference": "tables",
+    "prepare": "data",
+    "train": "model",
+    "sample": "samples",
+    "evaluate": "metrics and figures",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -55,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     except InputError as error:
         print(f"sciflow: error: {error}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:  # … | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         print("sciflow: stopped; the same command continues", file=sys.stderr)
         sys.exit(130)
@@ -82,6 +90,9 @@ def _parser(command: str) -> argparse.ArgumentParser:
     if command == "config":
         return parser
     parser.add_argument("--out", type=Path, required=True, help=f"folder for the {OUT.get(command, 'run')}")
+    if command == "reference":
+        parser.add_argument("--walkers", type=int, default=4, help="independent runs; default: 4")
+        parser.add_argument("--rounds", type=int, default=40_000, help="length of each; default: 40000")
     if command in ("prepare", "run"):
         parser.add_argument("--raw", type=Path, help="folder of fetched data; default: data/raw, if it is there")
     if command in ("train", "sample", "evaluate"):
@@ -162,6 +173,17 @@ def _run(args: argparse.Namespace) -> None:
     _print_summary(out)
 
 
+def _reference(args: argparse.Namespace) -> None:
+    """Simulate the converged reference that a study is compared with. More walkers add to those that are there.
+
+    Show it beside the samples of a run with evaluation.reference=FOLDER.
+    """
+    config = _config(args)
+    if not hasattr(config.study, "make_reference"):
+        raise InputError(f"study {config.name} has no reference to simulate")
+    print(config.study.make_reference(args.out, args.walkers, args.rounds))
+
+
 def _show_config(args: argparse.Namespace) -> None:
     """Every setting of a study, as it would run."""
     import yaml
@@ -214,6 +236,7 @@ _COMMANDS = {
     "sample": _sample,
     "evaluate": _evaluate,
     "run": _run,
+    "reference": _reference,
     "config": _show_config,
     "fetch": _fetch,
     "summary": _summary,

@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
+from sciflow.errors import InputError
 from sciflow.manifolds import Euclidean
 from sciflow.nets import MLPField
 from sciflow.objectives import FlowMatching
@@ -35,6 +36,8 @@ class TwoMoons:
 
     def prepare(self, raw: Path | None, out: Path) -> None:
         x = read_table(self.data.path) if self.data.path else two_moons(self.data.rows, self.seed)
+        if x.shape[1] != 2:
+            raise InputError(f"{self.data.path}: {x.shape[1]} columns; give a table of two")
         save_splits({"x": (x - x.mean(0)) / x.std(0)}, out, self.seed)
 
     def dataset(self, data: Path, split: str) -> SafetensorsDataset:

@@ -24,12 +24,11 @@ class SplineFlow:
     couplings: int = 8
     width: int = 96
     bins: int = 8
-    seed: int = 0
 
-    def build(self, topology: app.Topology, frames: Tensor) -> Model:
+    def build(self, topology: app.Topology, frames: Tensor, seed: int = 0) -> Model:
         return FlowModel(
             spline_flow(
-                zmatrix(topology), frames, couplings=self.couplings, width=self.width, bins=self.bins, seed=self.seed
+                zmatrix(topology), frames, couplings=self.couplings, width=self.width, bins=self.bins, seed=seed
             )
         )
 
@@ -39,10 +38,10 @@ class EquivariantFlow:
     """Flow matching in Cartesian coordinates with an equivariant field and aligned optimal transport
     (Klein, Krämer & Noé 2023, arXiv:2306.15030; Satorras et al. 2021, arXiv:2102.09844)."""
 
-    width: int = 48
-    depth: int = 4
+    width: int = 32
+    depth: int = 3
 
-    def build(self, topology: app.Topology, frames: Tensor) -> Model:
+    def build(self, topology: app.Topology, frames: Tensor, seed: int = 0) -> Model:
         manifold = Euclidean(3, centered=True)
         names = [(a.residue.index, a.name) for a in topology.atoms()]
         return FieldModel(

@@ -18,9 +18,13 @@ from ..errors import InputError
 from ..study import Evaluation
 from ..training import Model, Progress, SafetensorsDataset, Samples, save_tensors
 from . import simulation
-from .peptide_report import Ensembles, report
-from .reference import Reference, load_reference, phi_psi, shipped_reference
+from .ensembles import Ensembles
+from .peptide_figures import captions, figures
+from .peptide_metrics import metrics
+from .reference import Reference, Tempering, load_reference, make_reference, shipped_reference
 from .system import FORCE_FIELD, MolecularSystem, from_pdb, from_sequence
+from .torsions import phi_psi
+from .zmatrix import zmatrix
 
 __all__ = ["Architecture", "Comparison", "PeptideStudy", "Simulation"]
 
@@ -28,7 +32,7 @@ __all__ = ["Architecture", "Comparison", "PeptideStudy", "Simulation"]
 class Architecture(Protocol):
     """What turns a molecule and its training frames ``(F, N, 3)`` into an untrained model."""
 
-    def build(self, topology: app.Topology, frames: Tensor) -> Model: ...
+    def build(self, topology: app.Topology, frames: Tensor, seed: int) -> Model: ...
 
 
 @dataclass
@@ -58,7 +62,7 @@ class PeptideStudy:
     what leaves it has weight zero and is counted.
     """
 
-    sequence: str | None = "ACE-ALA-NME"
+    sequence: str | None = None
     pdb: Path | None = None
     forcefield: list[str] = field(default_factory=lambda: list(FORCE_FIELD))
     temperature: float = 300.0  # kelvin
@@ -70,6 +74,7 @@ class PeptideStudy:
     def prepare(self, raw: Path | None, out: Path) -> None:
         """Simulate and split by runs: train, val and test frames ``x (F, N, 3)`` in nm, topology.pdb, system.xml."""
         molecule, sim = self.molecule, self.simulation
+        zmatrix(molecule.topology)  # what later stages would refuse is refused before the simulation
         phi_psi(molecule.positions[None], mdtraj.Topology.from_openmm(molecule.topology))
         stereochemistry = molecule.stereochemistry
         with Progress("hot run", sim.runs) as bar:
@@ -115,20 +120,20 @@ class PeptideStudy:
         if self.architecture is None:
             raise InputError("model: none chosen; say model=spline_flow or model=equivariant_flow")
         topology = app.PDBFile(str(data / "topology.pdb")).topology
-        return self.architecture.build(topology, self.dataset(data, "train").tensors["x"])
+        return self.architecture.build(topology, self.dataset(data, "train").tensors["x"], self.seed)
 
     def write(self, samples: Samples, out: Path) -> None:
         """topology.pdb, samples.xtc (as drawn), equilibrium.xtc (resampled by weight), weights.csv (a row a sample)."""
         molecule = self.molecule
         topology = mdtraj.Topology.from_openmm(molecule.topology)
-        weighted = self.weigh(samples, molecule)
+        energy = self.energy(samples, molecule)
+        weighted = self.weigh(samples, energy, molecule)
         molecule.write_pdb(out / "topology.pdb")
         _trajectory(weighted.x, topology).save_xtc(str(out / "samples.xtc"))
         generator = torch.Generator().manual_seed(self.seed)
         resampled = weighted.resample(max(1, min(1000, round(weighted.ess() * len(weighted)))), generator)
         _trajectory(weighted.x[resampled], topology).save_xtc(str(out / "equilibrium.xtc"))
         phi, psi = np.degrees(phi_psi(weighted.x.numpy(), topology)).T
-        energy = -(weighted.logw + weighted.logq)
         rows = np.column_stack([energy, weighted.logq, weighted.logw, phi, psi])
         header = "energy_kT,logq,logw,phi_deg,psi_deg"
         np.savetxt(out / "weights.csv", rows, fmt="%.6f", delimiter=",", header=header, comments="")
@@ -139,17 +144,32 @@ class PeptideStudy:
         molecule = MolecularSystem(topology, system, _positions(data))
         frames = torch.cat([self.dataset(data, split).tensors["x"] for split in ("train", "val", "test")])
         trajectory = mdtraj.Topology.from_openmm(topology)
-        weighted = self.weigh(samples, molecule)
+        energy = self.energy(samples, molecule)
+        weighted = self.weigh(samples, energy, molecule)
         thin = frames[:: max(1, len(frames) // 5000)]
         ensembles = Ensembles(
             data=phi_psi(frames.numpy(), trajectory),
             samples=phi_psi(weighted.x.numpy(), trajectory),
+            energy=energy.numpy(),
             data_energy=OpenMMEnergy(system, self.temperature).energy(thin.double()).numpy(),
             weighted=weighted,
             reference=self._reference(),
             topology=trajectory,
         )
-        return report(ensembles, seed=self.seed)
+        return Evaluation(metrics(ensembles, self.seed), figures(ensembles, self.seed), captions(ensembles))
+
+    def make_reference(self, out: Path, walkers: int, rounds: int) -> str:
+        """Simulate the equilibrium by replica exchange and write its tables to ``out``; returns what was found."""
+        about = {"molecule": self._name, "forcefield": list(self.forcefield)}
+        tempering = Tempering(rounds=rounds, seed=self.seed)
+        reference = make_reference(self.molecule, out, self.temperature, tempering, walkers, about)
+        if reference.delta_f is None:
+            return f"φ>0 or φ<0 was never seen: take more --rounds; tables in {out}"
+        return f"ΔF(φ>0) = {reference.delta_f:.3f} ± {reference.delta_f_error:.3f} kT; tables in {out}"
+
+    @property
+    def _name(self) -> str:
+        return f"sequence={self.sequence}" if self.pdb is None else f"pdb={self.pdb}"
 
     @cached_property
     def molecule(self) -> MolecularSystem:
@@ -160,13 +180,17 @@ class PeptideStudy:
             raise InputError("sequence: neither sequence nor pdb is given; say sequence=ACE-ALA-NME or pdb=FILE")
         return from_sequence(self.sequence, tuple(self.forcefield))
 
-    def weigh(self, samples: Samples, molecule: MolecularSystem) -> WeightedSamples:
-        """Importance weights of samples ``x (B, N, 3)`` towards the Boltzmann distribution of ``molecule``."""
+    def energy(self, samples: Samples, molecule: MolecularSystem) -> Tensor:
+        """Potential energy ``(B,)`` of samples ``x (B, N, 3)`` in kT, float64."""
+        assert isinstance(samples.x, Tensor)
+        return OpenMMEnergy(molecule.system, self.temperature).energy(samples.x.double())
+
+    def weigh(self, samples: Samples, energy: Tensor, molecule: MolecularSystem) -> WeightedSamples:
+        """Importance weights towards the Boltzmann distribution of ``molecule``, given the samples' energies."""
         if samples.logq is None:
             raise InputError("sampler.track_logq=false: reweighting needs log-densities; set it to true")
         assert isinstance(samples.x, Tensor)
         x, logq = samples.x.double(), samples.logq.double()
-        energy = OpenMMEnergy(molecule.system, self.temperature).energy(x)
         inside = molecule.stereochemistry.kept(x) & energy.isfinite()
         if not inside.any():
             raise InputError(
@@ -178,7 +202,7 @@ class PeptideStudy:
     def _reference(self) -> Reference | None:
         if self.evaluation.reference is not None:
             return load_reference(self.evaluation.reference)
-        return None if self.pdb else shipped_reference(self.sequence, self.forcefield, self.temperature)
+        return shipped_reference(self._name, self.forcefield, self.temperature)
 
 
 def _trajectory(x: Tensor, topology: mdtraj.Topology) -> mdtraj.Trajectory:

@@ -71,6 +71,8 @@ def from_sequence(sequence: str, forcefield: tuple[str, ...] = FORCE_FIELD, seed
             raise InputError(
                 f"sequence={sequence}: unknown residue {code!r}; use caps ACE, NME and {' '.join(_ONE_LETTER)}"
             )
+    if len(inner) == 1 and not (head and tail):
+        raise InputError(f"sequence={sequence}: a single residue needs both caps, e.g. ACE-{inner[0]}-NME")
     if not inner:
         raise InputError(f"sequence={sequence}: no amino acid; write e.g. ACE-ALA-NME")
     peptide = _peptide([_ONE_LETTER[c] for c in inner], head, tail)

@@ -12,7 +12,6 @@ from jsonschema import validate
 from sciflow.cli import _parser
 from sciflow.config import load_config
 from sciflow.errors import InputError
-from sciflow.molecules import reference
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -59,14 +58,6 @@ def test_snakemake_commands_name_files_that_exist(args: list[str]) -> None:
     named = [args[i + 1] for i, arg in enumerate(args) if arg in ("-s", "--configfile", "--profile")]
     assert named
     assert all(Path(file).exists() for file in named if file != "my_runs.yaml"), named
-
-
-@pytest.mark.parametrize("args", commands("sciflow.molecules.reference"), ids=" ".join)
-def test_reference_commands_have_their_flags(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        reference.main(["--help"])
-    known = capsys.readouterr().out
-    assert all(arg in known for arg in args if arg.startswith("--"))
 
 
 @pytest.mark.parametrize("args", commands("make"), ids=" ".join)

@@ -9,7 +9,8 @@ import torch
 
 from sciflow.errors import InputError
 from sciflow.molecules import load_reference
-from sciflow.molecules.reference import main, shipped_reference
+from sciflow.cli import main
+from sciflow.molecules.reference import shipped_reference
 from sciflow.pipeline import evaluate, load_config, prepare, sample, train
 from sciflow.training import load_tensors
 
@@ -74,28 +75,32 @@ def test_unweighted_samples_and_missing_models_are_refused(data):
     from sciflow.training import Samples
 
     with pytest.raises(InputError, match="track_logq"):
-        study.weigh(Samples(torch.zeros(1, 22, 3), None, 1), study.molecule)
+        study.weigh(Samples(torch.zeros(1, 22, 3), None, 1), torch.zeros(1), study.molecule)
     study.architecture = None
     with pytest.raises(InputError, match="model=spline_flow"):
         study.model(data)
 
 
-def test_reference_tops_up_and_says_how_it_was_made(tmp_path, capsys):
-    arguments = ["sequence=ACE-ALA-NME", "--out", str(tmp_path), "--rounds", "40", "--replicas", "3", "--walkers"]
+def test_reference_tops_up_and_says_how_it_was_made(tmp_path):
+    arguments = ["reference", "study=ala2", "--out", str(tmp_path), "--rounds", "40", "--walkers"]
     main([*arguments, "1"])
     first = (tmp_path / "walkers/0.npz").stat().st_mtime_ns
     main([*arguments, "2"])
     assert (tmp_path / "walkers/0.npz").stat().st_mtime_ns == first
     reference = load_reference(tmp_path)
     assert reference.about["walkers"] == 2
-    assert "--walkers 2" in str(reference.about["command"])
+    assert "--walkers 2" in reference.about["command"]
     assert reference.ramachandran.sum() * 25 == pytest.approx(1, abs=1e-4)  # a density over 5° × 5° bins
+    with pytest.raises(InputError, match="other settings"):
+        load_config("ala2", ["temperature=310"]).study.make_reference(tmp_path, walkers=2, rounds=40)
     with pytest.raises(InputError, match=r"reference\.json"):
         load_reference(tmp_path / "nowhere")
 
 
 def test_the_shipped_reference_is_converged():
-    reference = shipped_reference("ACE-ALA-NME", ["amber99sbildn.xml", "amber99_obc.xml"], 300.0)
+    forcefield = ["amber99sbildn.xml", "amber99_obc.xml"]
+    reference = shipped_reference("sequence=ACE-ALA-NME", forcefield, 300.0)
     assert reference is not None
+    assert reference.delta_f_error is not None
     assert reference.delta_f_error < 0.25  # kT
-    assert shipped_reference("ACE-GLY-NME", ["amber99sbildn.xml", "amber99_obc.xml"], 300.0) is None
+    assert shipped_reference("sequence=ACE-GLY-NME", forcefield, 300.0) is None

@@ -32,7 +32,7 @@ def test_a_pdb_file_gives_back_the_molecule(tmp_path):
     torch.testing.assert_close(*energies)
 
 
-@pytest.mark.parametrize("sequence", ["ACE-XYZ-NME", "NME-ALA", "ACE-NME", "", "ALA-ACE", "A"])
+@pytest.mark.parametrize("sequence", ["ACE-XYZ-NME", "NME-ALA", "ACE-NME", "", "ALA-ACE", "A", "ALA"])
 def test_bad_sequences_are_one_line(sequence):
     with pytest.raises(InputError, match="sequence=") as error:
         from_sequence(sequence)

@@ -8,9 +8,15 @@ from sciflow import __version__
 RUNS = config["runs"]
 RESULTS = config["results"]
 
+# A prefix replaces Snakemake's own strict mode, without which `| tee` would hide that a stage failed.
+STRICT = "set -euo pipefail; "
 # `python` in a rule is the one that runs Snakemake, which has sciflow; in a conda environment, the one found there.
-if "conda" not in str(workflow.deployment_settings.deployment_method).lower():
-    shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
+if "conda" in str(workflow.deployment_settings.deployment_method).lower():
+    shell.prefix(STRICT)
+else:
+    shell.prefix(
+        f"{STRICT}export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
+    )
 
 # An override belongs to the first stage that can depend on it: a changed one reruns that stage and what follows.
 # What names no later stage may change the data. Without its section, only n is known here; write trainer.lr, not lr.

@@ -1,0 +1,47 @@
+"""The ensembles that a Boltzmann generator is judged by: training data, samples, weights, reference."""
+
+from dataclasses import dataclass
+
+import mdtraj
+import numpy as np
+import torch
+
+from ..boltzmann import Profile, WeightedSamples
+from .reference import BIN_EDGES, Reference
+
+__all__ = ["Ensembles", "density", "minus_log"]
+
+_EDGES = np.radians(BIN_EDGES)
+
+
+@dataclass
+class Ensembles:
+    """What is compared: training data, raw samples, the same reweighted, and the reference, if there is one.
+
+    ``data (F, 2)`` and ``samples (B, 2)`` are φ, ψ in radians; ``energy (B,)`` and ``data_energy`` are in kT.
+    """
+
+    data: np.ndarray
+    samples: np.ndarray
+    energy: np.ndarray
+    data_energy: np.ndarray
+    weighted: WeightedSamples
+    reference: Reference | None
+    topology: mdtraj.Topology
+
+    def profile(self, seed: int = 0) -> Profile:
+        """Reweighted free energy along φ over the bins of the reference."""
+        return self.weighted.free_energy(torch.from_numpy(self.samples[:, 0]).double(), torch.from_numpy(_EDGES), seed)
+
+
+def minus_log(phi: np.ndarray) -> np.ndarray:
+    """−ln of the histogram of φ (radians), its minimum at zero; NaN in empty bins."""
+    counts = np.histogram(phi, _EDGES)[0]
+    with np.errstate(divide="ignore"):
+        return np.where(counts > 0, -np.log(counts / counts.max()), np.nan)
+
+
+def density(angles: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Probability of each (φ, ψ) bin."""
+    p = np.histogram2d(angles[:, 0], angles[:, 1], (_EDGES, _EDGES), weights=weights)[0]
+    return p / p.sum()

@@ -1,0 +1,147 @@
+"""Figures of a Boltzmann generator, each beside its reference."""
+
+import mdtraj
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..boltzmann import Profile
+from .ensembles import Ensembles, density, minus_log
+
+__all__ = ["captions", "figures"]
+
+# Okabe & Ito's palette, readable by everyone.
+_DATA, _FLOW, _REWEIGHTED, _REFERENCE = "#0072B2", "#E69F00", "#009E73", "black"
+_SHOWN = 1.5  # kT: bins of a profile with a larger error are left blank
+
+
+def figures(e: Ensembles, seed: int = 0) -> dict[str, Figure]:
+    """Every figure by its name."""
+    return {
+        "ramachandran": _ramachandran(e),
+        "free_energy": _free_energy(e, e.profile(seed)),
+        "energies": _energies(e),
+        "weights": _weights(e),
+        "structures": _structures(e),
+    }
+
+
+def captions(e: Ensembles) -> dict[str, str]:
+    """What each figure shows and how to read it, by the same names."""
+    n = len(e.weighted)
+    beside = "" if e.reference is None else ", and the reference by replica exchange"
+    return {
+        "ramachandran": f"Free energy over (φ, ψ) in kT: training data (short runs from hot seeds: the shares of the "
+        f"basins are wrong), N = {n} samples as drawn, the same reweighted{beside}.",
+        "free_energy": f"Free energy along φ from N = {n} samples{beside}; bands are one bootstrap or block standard "
+        f"error. Trust differences where the band is narrow; bins with an error above {_SHOWN} kT are left blank.",
+        "energies": "Potential energies in kT. A tail of the samples towards high energies is what the weights remove.",
+        "weights": "Log-weights against energy, and the share of the total weight held by the k heaviest samples. "
+        "When a handful of samples carries most of the weight, do not trust the averages.",
+        "structures": "Twelve heavy-atom skeletons drawn from the reweighted ensemble, superposed; a colour each.",
+    }
+
+
+def _ramachandran(e: Ensembles) -> Figure:
+    panels = {"training data": density(e.data), "samples": density(e.samples)}
+    panels["samples, reweighted"] = density(e.samples, e.weighted.weights.numpy())
+    if e.reference is not None:
+        panels["reference (replica exchange)"] = e.reference.ramachandran / e.reference.ramachandran.sum()
+    figure = Figure(figsize=(3.4 * len(panels), 3.6), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(1, len(panels), sharey=True))
+    for ax, (title, p) in zip(axes, panels.items(), strict=True):
+        with np.errstate(divide="ignore"):
+            f = -np.log(p)
+        image = ax.imshow(
+            (f - f[np.isfinite(f)].min()).T,
+            origin="lower",
+            extent=(-180, 180, -180, 180),
+            cmap="viridis",
+            vmin=0,
+            vmax=8,
+        )
+        ax.set(title=title, xlabel="φ (degrees)", xticks=range(-180, 181, 90), yticks=range(-180, 181, 90))
+    axes[0].set_ylabel("ψ (degrees)")
+    figure.colorbar(image, ax=axes, label="free energy (kT)", shrink=0.8)
+    return figure
+
+
+def _free_energy(e: Ensembles, profile: Profile) -> Figure:
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    ax = figure.subplots()
+    centres = np.degrees(profile.centres.numpy())
+    if e.reference is not None:
+        _band(ax, e.reference.phi, e.reference.free_energy, e.reference.error, "replica exchange", _REFERENCE, "--")
+    ax.plot(centres, minus_log(e.data[:, 0]), color=_DATA, label="training data (biased)", lw=1)
+    ax.plot(centres, minus_log(e.samples[:, 0]), color=_FLOW, label="samples", lw=1)
+    value, error = profile.free_energy.numpy(), profile.error.numpy()
+    _band(ax, centres, np.where(error < _SHOWN, value, np.nan), error, "samples, reweighted", _REWEIGHTED)
+    ax.set(
+        xlabel="φ (degrees)", ylabel="free energy (kT)", xlim=(-180, 180), ylim=(-0.5, 14), xticks=range(-180, 181, 60)
+    )
+    ax.legend(frameon=False)
+    return figure
+
+
+def _band(ax: Axes, x: np.ndarray, y: np.ndarray, error: np.ndarray, label: str, colour: str, line: str = "-") -> None:
+    ax.plot(x, y, line, color=colour, label=label)
+    ax.fill_between(x, y - error, y + error, color=colour, alpha=0.2, lw=0)
+
+
+def _energies(e: Ensembles) -> Figure:
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    ax = figure.subplots()
+    low = min(e.data_energy.min(), np.nanmin(e.energy))
+    high = np.quantile(e.data_energy, 0.999) + 0.5 * np.ptp(e.data_energy)
+    bins = np.linspace(low, high, 90)
+    known = np.isfinite(e.energy)
+    if e.reference is not None:
+        ax.plot(*e.reference.energy, "--", color=_REFERENCE, label="replica exchange")
+    weights = e.weighted.weights.numpy()[known]
+    for label, colour, energy, w in (
+        ("training data", _DATA, e.data_energy, None),
+        ("samples", _FLOW, e.energy[known], None),
+        ("samples, reweighted", _REWEIGHTED, e.energy[known], weights),
+    ):
+        mass = np.histogram(energy, bins, weights=w)[0] / (len(energy) if w is None else w.sum())
+        ax.stairs(mass / np.diff(bins), bins, color=colour, lw=1.4, label=label)
+    ax.set(xlabel="potential energy (kT)", ylabel="density", xlim=(low, high))
+    ax.legend(frameon=False)
+    return figure
+
+
+def _weights(e: Ensembles) -> Figure:
+    figure = Figure(figsize=(9, 3.8), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    known = e.weighted.logw.isfinite().numpy()
+    logw = e.weighted.logw.numpy()[known] - e.weighted.log_z()
+    left.plot(e.energy[known], logw, ".", color=_FLOW, ms=1.5, alpha=0.5, rasterized=True)
+    low, high = np.quantile(e.energy[known], [0.0, 0.99])
+    left.set(
+        xlabel="potential energy (kT)", ylabel="log w − log Z", xlim=(low - 2, high + 2), ylim=(-30, logw.max() + 2)
+    )
+    w = np.sort(e.weighted.weights.numpy())[::-1]
+    right.plot(np.arange(1, len(w) + 1), w.cumsum(), color=_REWEIGHTED, label=f"ESS {100 * e.weighted.ess():.1f} %")
+    right.plot(
+        np.arange(1, len(w) + 1), np.arange(1, len(w) + 1) / len(w), ":", color=_REFERENCE, label="equal weights"
+    )
+    right.set(xscale="log", xlabel="k heaviest samples", ylabel="share of the total weight", ylim=(0, 1))
+    right.legend(frameon=False)
+    return figure
+
+
+def _structures(e: Ensembles, n: int = 12) -> Figure:
+    index = e.weighted.resample(n, torch.Generator().manual_seed(0))
+    trajectory = mdtraj.Trajectory(e.weighted.x[index].float().numpy(), e.topology)
+    trajectory.superpose(trajectory, 0, e.topology.select("backbone"))
+    bonds = [(a.index, b.index) for a, b in e.topology.bonds if "H" not in (a.element.symbol, b.element.symbol)]
+    figure = Figure(figsize=(6, 5), layout="constrained")
+    ax = figure.add_subplot(projection="3d")
+    colours = [f"C{k}" for k in range(10)]
+    for k, frame in enumerate(trajectory.xyz):
+        for a, b in bonds:
+            ax.plot(*frame[[a, b]].T, color=colours[k % 10], lw=1.5, alpha=0.8)
+    ax.set_aspect("equal")
+    ax.set(xlabel="x (nm)", ylabel="y (nm)", zlabel="z (nm)")
+    return figure
