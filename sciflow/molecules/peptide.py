@@ -51,7 +51,7 @@ class Simulation:
 class Comparison:
     """What the samples are shown beside."""
 
-    reference: Path | None = None  # folder made by sciflow.molecules.reference; by default the shipped one that fits
+    reference: Path | None = None  # folder made by `sciflow reference`; by default the shipped one that fits
 
 
 @dataclass

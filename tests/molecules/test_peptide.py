@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from sciflow.cli import main
 from sciflow.errors import InputError
 from sciflow.molecules import load_reference
-from sciflow.cli import main
 from sciflow.molecules.reference import shipped_reference
 from sciflow.pipeline import evaluate, load_config, prepare, sample, train
 from sciflow.training import load_tensors
