@@ -7,7 +7,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from sciflow.rng import Generator, normal
+from ..rng import Generator, normal
 
 __all__ = ["Manifold", "Prior", "State", "center", "tree_map"]
 

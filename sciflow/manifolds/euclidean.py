@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sciflow.manifolds.base import Manifold, center
-from sciflow.manifolds.priors import Normal
+from .base import Manifold, center
+from .priors import Normal
 
 __all__ = ["Euclidean"]
 

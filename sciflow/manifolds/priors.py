@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sciflow.manifolds.base import Manifold, Prior, center
-from sciflow.rng import Generator, normal
+from ..rng import Generator, normal
+from .base import Manifold, Prior, center
 
 __all__ = ["Normal", "ProductPrior", "Uniform"]
 

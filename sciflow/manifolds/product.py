@@ -5,11 +5,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from sciflow.manifolds.base import Manifold
-from sciflow.manifolds.euclidean import Euclidean
-from sciflow.manifolds.priors import ProductPrior
-from sciflow.manifolds.so3 import SO3
-from sciflow.rng import Generator
+from ..rng import Generator
+from .base import Manifold
+from .euclidean import Euclidean
+from .priors import ProductPrior
+from .so3 import SO3
 
 __all__ = ["SE3", "Product"]
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sciflow.manifolds.arcs import arc_over_sine, cos_sinc
-from sciflow.manifolds.base import Manifold
-from sciflow.manifolds.priors import Uniform
-from sciflow.manifolds.quaternion import conjugate, multiply, rotate
+from .arcs import arc_over_sine, cos_sinc
+from .base import Manifold
+from .priors import Uniform
+from .quaternion import conjugate, multiply, rotate
 
 __all__ = ["SO3"]
 

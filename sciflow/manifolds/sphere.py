@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sciflow.manifolds.arcs import arc_over_sine, cos_sinc
-from sciflow.manifolds.base import Manifold
-from sciflow.manifolds.priors import Uniform
+from .arcs import arc_over_sine, cos_sinc
+from .base import Manifold
+from .priors import Uniform
 
 __all__ = ["Sphere"]
 

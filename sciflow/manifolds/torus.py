@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sciflow.manifolds.base import Manifold
-from sciflow.manifolds.priors import Uniform
-from sciflow.rng import uniform
+from ..rng import uniform
+from .base import Manifold
+from .priors import Uniform
 
 __all__ = ["FlatTorus", "wrap"]
 

@@ -1,8 +1,8 @@
 """Networks: velocity fields on manifolds, one file per symmetry."""
 
-from sciflow.nets.egnn import EGNNField
-from sciflow.nets.embedding import TimeEmbedding
-from sciflow.nets.field import Field, FunctionField
-from sciflow.nets.mlp import MLPField
+from .egnn import EGNNField
+from .embedding import TimeEmbedding
+from .field import Field, FunctionField
+from .mlp import MLPField
 
 __all__ = ["EGNNField", "Field", "FunctionField", "MLPField", "TimeEmbedding"]

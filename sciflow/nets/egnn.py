@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from sciflow.manifolds import Euclidean
-from sciflow.nets.embedding import TimeEmbedding
-from sciflow.nets.field import Field
+from ..manifolds import Euclidean
+from .embedding import TimeEmbedding
+from .field import Field
 
 __all__ = ["EGNNField"]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from sciflow.manifolds import Manifold, State, tree_map
+from ..manifolds import Manifold, State, tree_map
 
 __all__ = ["Field", "FunctionField", "scale"]
 

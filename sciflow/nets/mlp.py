@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sciflow.manifolds import SO3, FlatTorus, Manifold, Product, State
-from sciflow.nets.embedding import TimeEmbedding
-from sciflow.nets.field import Field
+from ..manifolds import SO3, FlatTorus, Manifold, Product, State
+from .embedding import TimeEmbedding
+from .field import Field
 
 __all__ = ["MLPField", "features"]
 

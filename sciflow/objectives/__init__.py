@@ -1,5 +1,5 @@
 """What a field regresses."""
 
-from sciflow.objectives.flow_matching import FlowMatching
+from .flow_matching import FlowMatching
 
 __all__ = ["FlowMatching"]

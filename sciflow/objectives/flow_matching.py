@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from sciflow.manifolds import tree_map
-from sciflow.nets import Field
-from sciflow.paths import Pair, Path
-from sciflow.rng import Generator, uniform
+from ..manifolds import tree_map
+from ..nets import Field
+from ..paths import Pair, Path
+from ..rng import Generator, uniform
 
 __all__ = ["FlowMatching"]
 

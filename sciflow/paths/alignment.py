@@ -6,7 +6,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from sciflow.manifolds import center
+from ..manifolds import center
 
 __all__ = ["Alignment", "kabsch"]
 

@@ -12,8 +12,8 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from sciflow.manifolds import Manifold, State, tree_map
-from sciflow.paths.alignment import Alignment
+from ..manifolds import Manifold, State, tree_map
+from .alignment import Alignment
 
 __all__ = ["Coupling", "GeodesicCost", "Independent", "OptimalTransport", "Pair"]
 

@@ -5,10 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sciflow.manifolds import Manifold, Product, tree_map
-from sciflow.paths.path import PathSample
-from sciflow.paths.schedules import Linear, Schedule
-from sciflow.rng import Generator
+from ..manifolds import Manifold, Product, tree_map
+from ..rng import Generator
+from .path import PathSample
+from .schedules import Linear, Schedule
 
 __all__ = ["GeodesicPath"]
 

@@ -5,8 +5,8 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from sciflow.manifolds import Manifold
-from sciflow.rng import Generator
+from ..manifolds import Manifold
+from ..rng import Generator
 
 __all__ = ["Path", "PathSample"]
 

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sciflow.manifolds import Manifold, Product, State, tree_map
-from sciflow.rng import Generator, uniform
-from sciflow.sampling.steps import Velocity
+from ..manifolds import Manifold, Product, State, tree_map
+from ..rng import Generator, uniform
+from .steps import Velocity
 
 __all__ = ["divergence", "rademacher", "velocity_and_divergence"]
 

@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sciflow.manifolds import Prior, State
-from sciflow.nets import Field
-from sciflow.rng import Generator
-from sciflow.sampling.rollout import Divergence, Hook, sample
-from sciflow.sampling.steps import Dopri5, Step
+from ..manifolds import Prior, State
+from ..nets import Field
+from ..rng import Generator
+from .rollout import Divergence, Hook, sample
+from .steps import Dopri5, Step
 
 __all__ = ["log_prob"]
 

@@ -7,12 +7,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from sciflow.errors import InputError
-from sciflow.manifolds import Euclidean, Manifold, Product, State
-from sciflow.nets import Field
-from sciflow.rng import Generator
-from sciflow.sampling.divergence import rademacher, velocity_and_divergence
-from sciflow.sampling.steps import Midpoint, Step, Velocity
+from ..errors import InputError
+from ..manifolds import Euclidean, Manifold, Product, State
+from ..nets import Field
+from ..rng import Generator
+from .divergence import rademacher, velocity_and_divergence
+from .steps import Midpoint, Step, Velocity
 
 __all__ = ["Divergence", "Hook", "Rollout", "sample"]
 

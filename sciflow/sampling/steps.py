@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from sciflow.manifolds import Manifold, State, tree_map
+from ..manifolds import Manifold, State, tree_map
 
 __all__ = ["RK4", "Dopri5", "Euler", "Midpoint", "Step", "Velocity"]
 
