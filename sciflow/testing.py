@@ -6,9 +6,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from sciflow.manifolds import SO3, Manifold, tree_map, wrap
-from sciflow.manifolds.quaternion import to_matrix
-from sciflow.rng import sample_generators, step_generator
+from .manifolds import SO3, Manifold, leaves, tree_map, wrap
+from .manifolds.quaternion import to_matrix
+from .rng import sample_generators, step_generator
 
 __all__ = ["assert_equivariant", "assert_manifold_laws", "assert_transform_laws"]
 
@@ -55,7 +55,7 @@ def assert_manifold_laws(
 
 def _zero(law: str, error: Any, tol: float) -> None:
     """Assert that every entry of a state-like error vanishes within ``tol`` (NaN does not)."""
-    for part in error.values() if isinstance(error, dict) else [error]:
+    for part in leaves(error):
         worst = part.abs().max().item()
         assert worst <= tol, f"{law}: off by {worst:.2e}, tolerance {tol:.0e}"
 
@@ -64,17 +64,13 @@ def _minus(a: Any, b: Any) -> Any:
     return tree_map(torch.sub, a, b)
 
 
-def _leaves(state: Any) -> list[Tensor]:
-    return list(state.values()) if isinstance(state, dict) else [state]
-
-
 def _derivative(fn: Callable[[Tensor], Any], at: Tensor) -> Any:
     return torch.func.jvp(fn, (at,), (torch.ones_like(at),))[1]
 
 
 def _with_length(manifold: Manifold[Any], x: Any, u: Any, longest: float) -> Any:
     """``u`` scaled, one factor a batch element, so that its longest tangent has the given length."""
-    length = manifold.inner(x, u, u).sqrt().reshape(len(_leaves(x)[0]), -1).amax(1)
+    length = manifold.inner(x, u, u).sqrt().reshape(len(leaves(x)[0]), -1).amax(1)
     return tree_map(lambda part: (longest / length).reshape(-1, *(1,) * (part.ndim - 1)) * part, u)
 
 
@@ -124,7 +120,7 @@ def _transport(manifold: Manifold[Any], x: Any, y: Any, u: Any, v: Any, tol: flo
 
 
 def _embedding(manifold: Manifold[Any], x: Any, u: Any, tol: float) -> None:
-    zero = torch.zeros((), dtype=_leaves(x)[0].dtype)
+    zero = torch.zeros((), dtype=leaves(x)[0].dtype)
     derivative = _derivative(lambda s: manifold.expmap(x, tree_map(lambda part: s * part, u)), zero)
     _zero("embed = d/dε expmap(x, ε·u)", _minus(manifold.embed(x, u), derivative), tol)
 
@@ -148,8 +144,8 @@ def _degenerate_places(manifold: Manifold[Any], x: Any, u: Any, t: Tensor, tol: 
         x0, x1 = (tree_map(lambda part: part.clone().requires_grad_(), s) for s in (x, manifold.expmap(x, w)))
         x_t, u_t = manifold.geodesic(x0, x1, t)
         _zero(f"|u_t| = dist at {place}", manifold.inner(x_t, u_t, u_t) - manifold.inner(x, w, w), 100 * tol)
-        outcome = torch.stack([part.sum() for s in (x_t, u_t, manifold.dist(x0, x1)) for part in _leaves(s)])
-        gradients = torch.autograd.grad(outcome.sum(), [*_leaves(x0), *_leaves(x1)])
+        outcome = torch.stack([part.sum() for s in (x_t, u_t, manifold.dist(x0, x1)) for part in leaves(s)])
+        gradients = torch.autograd.grad(outcome.sum(), [*leaves(x0), *leaves(x1)])
         assert all(gradient.isfinite().all() for gradient in gradients), f"gradients are not finite at {place}"
 
 

@@ -1,6 +1,6 @@
 """Where data lives: manifolds with closed-form geodesics, and the priors on them."""
 
-from .base import Manifold, Prior, State, center, tree_map
+from .base import Manifold, Prior, State, center, leaves, scale, tree_map
 from .euclidean import Euclidean
 from .priors import Normal, ProductPrior, Uniform
 from .product import SE3, Product
@@ -22,6 +22,8 @@ __all__ = [
     "State",
     "Uniform",
     "center",
+    "leaves",
+    "scale",
     "tree_map",
     "wrap",
 ]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..rng import Generator, normal
 
-__all__ = ["Manifold", "Prior", "State", "center", "tree_map"]
+__all__ = ["Manifold", "Prior", "State", "center", "leaves", "scale", "tree_map"]
 
 State = Tensor | dict[str, Tensor]
 S = TypeVar("S", Tensor, dict[str, Tensor])
@@ -20,6 +20,16 @@ def tree_map(fn: Callable[..., Any], *states: Any) -> Any:
     if isinstance(states[0], dict):
         return {name: fn(*(state[name] for state in states)) for name in states[0]}
     return fn(*states)
+
+
+def leaves(state: Any) -> list[Tensor]:
+    """The tensors of a state: itself, or its factors."""
+    return list(state.values()) if isinstance(state, dict) else [state]
+
+
+def scale(factor: Tensor, u: Any) -> Any:
+    """Tangents times one number each sample, ``factor (B,)`` (or any leading part of their shape)."""
+    return tree_map(lambda v: factor.reshape(factor.shape + (1,) * (v.ndim - factor.ndim)) * v, u)
 
 
 def center(x: Tensor) -> Tensor:
@@ -125,7 +135,7 @@ class Manifold(ABC, Generic[S]):
         deterministically: the velocity never vanishes between distinct points.
         """
         velocity = self.logmap(x0, x1)
-        travelled = tree_map(lambda u: t.reshape(t.shape + (1,) * (u.ndim - t.ndim)) * u, velocity)
+        travelled = scale(t, velocity)
         return self.expmap(x0, travelled), self.transp_along(x0, travelled, velocity)
 
     def random(

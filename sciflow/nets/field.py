@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..manifolds import Manifold, State, tree_map
+from ..manifolds import Manifold, State, scale
 
-__all__ = ["Field", "FunctionField", "scale"]
+__all__ = ["Field", "FunctionField"]
 
 
 class Field(nn.Module, ABC):
@@ -54,8 +54,3 @@ class FunctionField(Field):
 
     def velocity(self, x: State, t: Tensor, **cond: Tensor) -> State:
         return self.fn(x, t, **cond)
-
-
-def scale(factor: Tensor, u: State) -> State:
-    """Tangents times one number per sample, ``factor (B,)``."""
-    return tree_map(lambda v: factor.reshape(-1, *(1,) * (v.ndim - 1)) * v, u)

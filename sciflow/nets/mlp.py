@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..manifolds import SO3, FlatTorus, Manifold, Product, State
+from ..manifolds import SO3, FlatTorus, Manifold, Product, State, leaves
 from .embedding import TimeEmbedding
 from .field import Field
 
@@ -70,7 +70,7 @@ class MLPField(Field):
 
     def _split(self, out: Tensor) -> State:
         def tangent(part: Manifold[Any], u: Tensor) -> Tensor:
-            return u.reshape(-1, *self.event_shape, *part.tangent_shape)
+            return u.reshape(len(u), *self.event_shape, *part.tangent_shape)
 
         if not isinstance(self.manifold, Product):
             return tangent(self.manifold, out)
@@ -111,5 +111,4 @@ def _feature_dim(manifold: Manifold[Any]) -> int:
 
 
 def _joined(x: State) -> Tensor:
-    parts = list(x.values()) if isinstance(x, dict) else [x]
-    return torch.cat([part.flatten(1) for part in parts], -1)
+    return torch.cat([part.flatten(1) for part in leaves(x)], -1)

@@ -12,7 +12,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from ..manifolds import Manifold, State, tree_map
+from ..manifolds import Manifold, leaves, tree_map
 from .alignment import Alignment
 
 __all__ = ["Coupling", "GeodesicCost", "Independent", "OptimalTransport", "Pair"]
@@ -58,7 +58,7 @@ class Independent(Coupling):
     """Pairs as they come: source i with data i."""
 
     def __call__(self, x0: Any, x1: Any, cond: dict[str, Tensor] | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        first = _first(x1)
+        first = leaves(x1)[0]
         index = torch.arange(len(first), device=first.device)
         return index, index, first.new_ones(len(first))
 
@@ -83,10 +83,10 @@ class OptimalTransport(Coupling):
     condition_weight: float = 0.0
 
     def __call__(self, x0: Any, x1: Any, cond: dict[str, Tensor] | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        first = _first(x1)
-        n = len(first)
-        if len(_first(x0)) != n:
-            raise ValueError(f"{len(_first(x0))} sources for {n} data points: draw as many sources as data")
+        first = leaves(x1)[0]
+        n, sources = len(first), len(leaves(x0)[0])
+        if sources != n:
+            raise ValueError(f"{sources} sources for {n} data points: draw as many sources as data")
         cost = self.cost(x0, x1)
         if self.condition_weight:
             for value in (cond or {}).values():
@@ -110,10 +110,6 @@ class GeodesicCost:
         u = self.manifold.logmap(left, right)
         square = self.manifold.inner(left, u, u)
         return square.reshape(*square.shape[:2], -1).sum(-1)
-
-
-def _first(x: State) -> Tensor:
-    return next(iter(x.values())) if isinstance(x, dict) else x
 
 
 def _mismatch(cond: Tensor) -> Tensor:

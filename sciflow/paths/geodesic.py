@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..manifolds import Manifold, Product, tree_map
+from ..manifolds import Manifold, Product, scale
 from ..rng import Generator
 from .path import PathSample
 from .schedules import Linear, Schedule
@@ -38,8 +38,7 @@ class GeodesicPath:
             x_t = {name: part.x_t for name, part in parts.items()}
             return PathSample(x_t, {name: part.u_t for name, part in parts.items()}, x0, x1, t)
         x_t, along = self.manifold.geodesic(x0, x1, self.schedule.kappa(t))
-        rate = self.schedule.dkappa(t)
-        return PathSample(x_t, tree_map(lambda u: _per_sample(rate, u) * u, along), x0, x1, t)
+        return PathSample(x_t, scale(self.schedule.dkappa(t), along), x0, x1, t)
 
     def velocity(self, x1_hat: Any, x_t: Any, t: Tensor) -> Any:
         """``κ̇ log_{x_t}(x1_hat) / (1 − κ)`` at times ``t (B,)``.
@@ -50,9 +49,4 @@ class GeodesicPath:
         if isinstance(self.schedule, dict):
             return {name: path.velocity(x1_hat[name], x_t[name], t) for name, path in self._factors.items()}
         ahead = (1 - self.schedule.kappa(t)).clamp_min(torch.finfo(t.dtype).eps)
-        rate = self.schedule.dkappa(t) / ahead
-        return tree_map(lambda u: _per_sample(rate, u) * u, self.manifold.logmap(x_t, x1_hat))
-
-
-def _per_sample(t: Tensor, u: Tensor) -> Tensor:
-    return t.reshape(t.shape + (1,) * (u.ndim - t.ndim))
+        return scale(self.schedule.dkappa(t) / ahead, self.manifold.logmap(x_t, x1_hat))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..manifolds import Euclidean, Manifold, Product, State
+from ..manifolds import Euclidean, Manifold, Product, State, leaves
 from ..nets import Field
 from ..rng import Generator
 from .divergence import rademacher, velocity_and_divergence
@@ -75,9 +75,8 @@ def sample(
     def velocity(x: State, t: Tensor) -> State:
         return hooked(x, t, **(cond or {}))
 
-    leaves = list(x0.values()) if isinstance(x0, dict) else [x0]
-    with torch.set_grad_enabled(torch.is_grad_enabled() and any(leaf.requires_grad for leaf in leaves)):
-        times = _times(grid, leaves[0])
+    with torch.set_grad_enabled(torch.is_grad_enabled() and any(leaf.requires_grad for leaf in leaves(x0))):
+        times = _times(grid, leaves(x0)[0])
         if not track_logq:
             return Rollout(_follow(velocity, field.manifold, x0, times, step), None, None, counted.calls)
         probe = rademacher(field.manifold, x0, generator) if divergence == "hutchinson" else None
@@ -86,7 +85,7 @@ def sample(
 
 
 def _follow(velocity: Velocity, manifold: Manifold[Any], x: Any, times: Tensor, step: Step) -> Any:
-    batch = len(next(iter(x.values())) if isinstance(x, dict) else x)
+    batch = len(leaves(x)[0])
     for t, h in zip(times[:-1], times.diff(), strict=True):
         x = step(velocity, manifold, x, t.expand(batch), h)
     return x

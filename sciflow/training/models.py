@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from .. import sampling
 from ..errors import InputError
 from ..flows import NormalizingFlow
+from ..manifolds import leaves
 from ..nets import Field
 from ..rng import Generator
 
@@ -75,7 +76,7 @@ class FieldModel(Model):
     def loss(self, batch: Mapping[str, Any], generator: torch.Generator) -> Tensor:
         cond = {key: value for key, value in batch.items() if key != "x"}
         x1 = batch["x"]
-        like = x1 if isinstance(x1, Tensor) else next(iter(x1.values()))
+        like = leaves(x1)[0]
         x0 = self.prior.sample(len(like), *self.event_shape, generator=generator, dtype=like.dtype, device=like.device)
         return self.objective(self.field, self.path, self.coupling.pair(x0, x1, cond), generator)
 
