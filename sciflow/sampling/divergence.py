@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..manifolds import Manifold, Product, State, tree_map
+from ..manifolds import Manifold, Product, State, leaves, tree_map
 from ..rng import Generator, uniform
 from .steps import Velocity
 
@@ -52,15 +52,16 @@ def velocity_and_divergence(
     In reverse mode: one forward pass serves every direction, and on a CPU a pullback costs less than a forward-mode
     product. A graph is left behind only when gradients are enabled and ``x`` requires them.
     """
-    keep = torch.is_grad_enabled() and any(leaf.requires_grad for leaf in _leaves(x))
+    x = _in_order(manifold, x)
+    keep = torch.is_grad_enabled() and any(leaf.requires_grad for leaf in leaves(x))
     with torch.enable_grad():
         z = x if keep else tree_map(lambda leaf: leaf.detach().requires_grad_(), x)
-        v = velocity(z, t)
+        v = _in_order(manifold, velocity(z, t))
         out = _joined(v)
     if not out.requires_grad:
         raise ValueError("the velocity carries no gradient to x: compute it without no_grad (if constant, add 0 * x)")
     if probe is not None:
-        directions = _joined(probe)[None]
+        directions = _joined(_in_order(manifold, probe))[None]
     else:
         eye = torch.eye(out.shape[1], dtype=out.dtype, device=out.device)
         directions = eye[:, None].expand(-1, *out.shape)
@@ -82,10 +83,9 @@ def _quadratic_form(manifold: Manifold[Any], z: State, v: State, out: Tensor, di
     """Sum over ``directions (C, B, n)`` of ``⟨P e, Dv·embed(P e)⟩``, by pulling ``P e`` back through the network."""
     with torch.set_grad_enabled(keep):
         tangents = manifold.proju(z, _split(directions, v))
-        leaves = _leaves(z)
         pulled = torch.autograd.grad(
             out,
-            leaves,
+            leaves(z),
             _joined(tangents, 2),
             is_grads_batched=True,
             retain_graph=True,
@@ -93,7 +93,7 @@ def _quadratic_form(manifold: Manifold[Any], z: State, v: State, out: Tensor, di
             allow_unused=True,
             materialize_grads=True,
         )
-        moved = _leaves(manifold.embed(z, tangents))
+        moved = leaves(manifold.embed(z, tangents))
         return torch.stack([(g * m).flatten(2).sum((0, 2)) for g, m in zip(pulled, moved, strict=True)]).sum(0)
 
 
@@ -102,17 +102,18 @@ def _chunk(out: Tensor) -> int:
     return max(1, (2**10 if out.device.type == "cpu" else 2**16) // max(1, out.numel()))
 
 
-def _leaves(x: State) -> list[Tensor]:
-    return list(x.values()) if isinstance(x, dict) else [x]
+def _in_order(manifold: Manifold[Any], u: State) -> State:
+    """The factors of ``u`` in the order of the manifold's: joined below, they must meet those of its operations."""
+    return {name: u[name] for name in manifold.factors} if isinstance(u, dict) and isinstance(manifold, Product) else u
 
 
 def _joined(u: State, start: int = 1) -> Tensor:
-    return torch.cat([leaf.flatten(start) if leaf.ndim > start else leaf[..., None] for leaf in _leaves(u)], -1)
+    return torch.cat([leaf.flatten(start) if leaf.ndim > start else leaf[..., None] for leaf in leaves(u)], -1)
 
 
 def _split(flat: Tensor, like: State) -> State:
     """Undo ``_joined`` on the last axis of ``flat (C, B, n)``."""
-    shapes = [leaf.shape for leaf in _leaves(like)]
+    shapes = [leaf.shape for leaf in leaves(like)]
     pieces = flat.split([math.prod(shape[1:]) for shape in shapes], -1)
     parts = [piece.reshape(flat.shape[0], *shape) for piece, shape in zip(pieces, shapes, strict=True)]
     return dict(zip(like, parts, strict=True)) if isinstance(like, dict) else parts[0]
