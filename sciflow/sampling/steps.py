@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ..manifolds import Manifold, State, tree_map
+from ..manifolds import Manifold, State, leaves, tree_map
 
 __all__ = ["RK4", "Dopri5", "Euler", "Midpoint", "Step", "Velocity"]
 
@@ -100,12 +100,12 @@ class Dopri5:
         return x
 
     def _ratio(self, x: State, y: State, error: State) -> float:
-        def worst(x: Tensor, y: Tensor, e: Tensor) -> Tensor:
-            scaled = e / (self.atol + self.rtol * torch.maximum(x.abs(), y.abs()))
-            return scaled.square().flatten(1).mean(1).max().sqrt()
+        def rms(x: Tensor, y: Tensor, e: Tensor) -> Tensor:
+            scaled = e.detach() / (self.atol + self.rtol * torch.maximum(x.detach().abs(), y.detach().abs()))
+            return scaled.square().flatten(1).mean(1).sqrt()
 
-        ratios = tree_map(lambda *leaves: worst(*(leaf.detach() for leaf in leaves)), x, y, error)
-        return float(torch.stack(list(ratios.values())).max() if isinstance(ratios, dict) else ratios)
+        ratios = torch.cat(leaves(tree_map(rms, x, y, error)))
+        return float(ratios.max()) if len(ratios) else 0.0
 
     def _first(self, x: State, slope: State, span: float) -> float:
         speed = self._ratio(x, x, slope)

@@ -7,7 +7,7 @@ import torch
 
 from sciflow.errors import InputError
 from sciflow.manifolds import SO3, Euclidean, FlatTorus, Product, Sphere, tree_map
-from sciflow.nets import FunctionField
+from sciflow.nets import FunctionField, MLPField
 from sciflow.nets.mlp import features
 from sciflow.sampling import RK4, Dopri5, Euler, Midpoint, sample
 
@@ -133,3 +133,11 @@ def test_gradients_only_where_asked():
     torch.testing.assert_close(slope, torch.tensor(-2.0, dtype=torch.float64))  # log q = -rate, two samples
     (slope,) = torch.autograd.grad(run.x.sum(), rate)
     torch.testing.assert_close(slope, 2 * rate.exp().detach(), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("step", [Euler(), Midpoint(), RK4(), Dopri5()])
+def test_no_samples_are_no_error(step):
+    field = MLPField(Product(r=Euclidean(3), q=SO3()), (2,), width=8, depth=1)
+    run = sample(field, field.manifold.random(0, 2), grid(1), step, track_logq=True)
+    assert run.x["q"].shape == (0, 2, 4)
+    assert run.logq.shape == (0,)
