@@ -16,8 +16,11 @@ Generator = torch.Generator | Sequence[torch.Generator] | None
 
 
 def step_generator(seed: int, *key: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """Generator named by a seed and integers (a step, a rank, …), without any state to save."""
-    mixed = np.random.SeedSequence([seed, *key]).generate_state(1, np.uint64)[0]
+    """Generator named by a seed and integers below 2³² (a step, a rank, …), without any state to save.
+
+    Other numbers, or more of them, are another stream: that of ``(seed,)`` is not that of ``(seed, 0)``.
+    """
+    mixed = np.random.SeedSequence(seed, spawn_key=key).generate_state(1, np.uint64)[0]
     return torch.Generator(device).manual_seed(int(mixed >> np.uint64(1)))
 
 
@@ -53,6 +56,6 @@ def _draw(
         return fn(*shape, generator=generator, dtype=dtype, device=generator.device).to(device or generator.device)
     if shape[0] != len(generator):
         raise ValueError(f"{len(generator)} generators for {shape[0]} samples: give one generator a sample")
-    rows = [fn(*shape[1:], generator=g, dtype=dtype, device=g.device) for g in generator]
+    rows = [fn(shape[1:], generator=g, dtype=dtype, device=g.device) for g in generator]
     drawn = torch.stack(rows) if rows else torch.empty(shape, dtype=dtype)
     return drawn.to(device) if device is not None else drawn
