@@ -12,7 +12,7 @@ from . import __version__
 from .errors import InputError
 
 if TYPE_CHECKING:
-    from .config import Config
+    from .pipeline.config import Config
 
 __all__ = ["main"]
 
@@ -108,7 +108,7 @@ def _parser(command: str) -> argparse.ArgumentParser:
 
 def _config(args: argparse.Namespace, earlier: Path | None = None) -> "Config":
     """The configuration of ``study=…``; without it, the one that an earlier stage saved. Overrides on top."""
-    from .config import load_config, options, read_config
+    from .pipeline.config import load_config, options, read_config
 
     studies = [o.removeprefix("study=") for o in args.overrides if o.startswith("study=")]
     overrides = [o for o in args.overrides if not o.startswith("study=")]
@@ -196,7 +196,7 @@ def _fetch(args: argparse.Namespace) -> None:
 
     Where SCIFLOW_MIRROR names a folder, the files are copied from there instead.
     """
-    from .fetch import fetch, sources
+    from .pipeline.fetch import fetch, sources
 
     if args.name is None:
         for name, source in sources().items():
@@ -211,7 +211,7 @@ def _summary(args: argparse.Namespace) -> None:
 
 
 def _print_summary(folder: Path) -> None:
-    from .summary import summary
+    from .pipeline.summary import summary
 
     print(summary(folder))
 

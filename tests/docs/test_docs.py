@@ -10,8 +10,8 @@ import yaml
 from jsonschema import validate
 
 from sciflow.cli import _parser
-from sciflow.config import load_config
 from sciflow.errors import InputError
+from sciflow.pipeline.config import load_config
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -3,7 +3,7 @@
 import pytest
 from command import GAUSSIAN, TINY
 
-from sciflow.config import Config, load_config
+from sciflow.pipeline.config import Config, load_config
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from sciflow.config import load_config, options, read_config
 from sciflow.errors import InputError
+from sciflow.pipeline.config import load_config, options, read_config
 
 
 def test_keys_find_their_section(gaussian: str) -> None:

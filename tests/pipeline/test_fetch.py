@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from sciflow import fetch as module
+from sciflow.pipeline import fetch as module
 from sciflow.errors import InputError
-from sciflow.fetch import fetch, sources
+from sciflow.pipeline.fetch import fetch, sources
 
 TEXT = b"a,b\n1,2\n"
 

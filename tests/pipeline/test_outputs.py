@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sciflow.outputs import fingerprint, finished, publish
+from sciflow.pipeline.outputs import fingerprint, finished, publish
 
 
 def _write(out: Path, made_from: str, **files: str) -> None:

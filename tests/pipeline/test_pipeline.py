@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from sciflow import __version__, pipeline
-from sciflow.config import Config, SamplerConfig, load_config
 from sciflow.errors import InputError
-from sciflow.outputs import digest
+from sciflow.pipeline.config import Config, SamplerConfig, load_config
+from sciflow.pipeline.outputs import digest
 from sciflow.rng import Generator
 from sciflow.training import Samples
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from .errors import InputError
+from ..errors import InputError
 from .outputs import digest, fingerprint, finished, publish
 
 __all__ = ["fetch", "sources"]

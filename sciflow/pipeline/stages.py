@@ -22,15 +22,16 @@ from typing import Any
 
 import torch
 
-from . import __version__, blocks
-from .config import Config, load_config, read_config
-from .errors import InputError
+from .. import __version__
+from ..errors import InputError
+from ..study import Evaluation
+from ..training import Model, Samples, fit, load_tensors
+from . import blocks
+from .config import Config
 from .outputs import digest, fingerprint, finished, publish
 from .report import save_figure, training_curve, write_table
-from .study import Evaluation
-from .training import Model, Samples, fit, load_tensors
 
-__all__ = ["evaluate", "load_config", "load_model", "load_samples", "prepare", "read_config", "sample", "train"]
+__all__ = ["evaluate", "load_model", "load_samples", "prepare", "sample", "train"]
 
 SPLITS = ("train", "val", "test")
 FAST_SETTINGS = ("devices", "threads", "workers", "checkpoint_every")  # of the trainer: they change no weight

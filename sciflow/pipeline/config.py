@@ -31,9 +31,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, IntegerNode, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from .errors import InputError
-from .study import Study
-from .training import TrainerConfig
+from ..errors import InputError
+from ..study import Study
+from ..training import TrainerConfig
 
 __all__ = ["Config", "SamplerConfig", "load_config", "read_config"]
 

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..errors import InputError
+from ..rng import sample_generators
+from ..training import Model, Progress, Samples, load_tensors, save_tensors
 from .config import SamplerConfig
-from .errors import InputError
-from .rng import sample_generators
-from .training import Model, Progress, Samples, load_tensors, save_tensors
 
 __all__ = ["draw", "load_samples", "save_samples"]
 

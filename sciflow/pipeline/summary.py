@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from .errors import InputError
+from ..errors import InputError
 from .report import metric_rows
 
 __all__ = ["summary"]
