@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from sciflow.pipeline import fetch as module
 from sciflow.errors import InputError
+from sciflow.pipeline import fetch as module
 from sciflow.pipeline.fetch import fetch, sources
 
 TEXT = b"a,b\n1,2\n"
