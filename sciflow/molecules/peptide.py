@@ -1,6 +1,7 @@
 """Boltzmann generators of peptides: a flow trained on biased dynamics and reweighted to the exact equilibrium."""
 
 import json
+import shlex
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -161,8 +162,11 @@ class PeptideStudy:
     def make_reference(self, out: Path, walkers: int, rounds: int) -> str:
         """Simulate the equilibrium by replica exchange and write its tables to ``out``; returns what was found."""
         about = {"molecule": self._name, "forcefield": list(self.forcefield)}
+        settings = [self._name, f"forcefield=[{','.join(self.forcefield)}]", f"temperature={self.temperature:g}"]
+        flags = ["--walkers", str(walkers), "--rounds", str(rounds), "--out", str(out)]
+        command = shlex.join(["sciflow", "reference", "study=peptide", *settings, f"seed={self.seed}", *flags])
         tempering = Tempering(rounds=rounds, seed=self.seed)
-        reference = make_reference(self.molecule, out, self.temperature, tempering, walkers, about)
+        reference = make_reference(self.molecule, out, self.temperature, tempering, walkers, about, command)
         if reference.delta_f is None:
             return f"φ>0 or φ<0 was never seen: take more --rounds; tables in {out}"
         return f"ΔF(φ>0) = {reference.delta_f:.3f} ± {reference.delta_f_error:.3f} kT; tables in {out}"

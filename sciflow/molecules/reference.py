@@ -85,12 +85,18 @@ def shipped_reference(molecule: str, forcefield: list[str], temperature: float) 
 
 
 def make_reference(
-    molecule: MolecularSystem, out: Path, temperature: float, tempering: Tempering, walkers: int, about: dict[str, Any]
+    molecule: MolecularSystem,
+    out: Path,
+    temperature: float,
+    tempering: Tempering,
+    walkers: int,
+    about: dict[str, Any],
+    command: str,
 ) -> Reference:
     """Run what is missing of ``walkers`` replica-exchange runs and write the tables to ``out``.
 
-    ``about`` says what was simulated; walkers of anything else in ``out`` are refused. Errors are standard errors over
-    ten blocks of every walker, so they see correlations up to a tenth of a walker.
+    ``about`` says what was simulated, and walkers of anything else in ``out`` are refused; ``command`` is recorded.
+    Errors are standard errors over ten blocks of every walker, so they see correlations up to a tenth of a walker.
     """
     store = Path(out) / "walkers"
     store.mkdir(parents=True, exist_ok=True)
@@ -104,7 +110,7 @@ def make_reference(
         list(pool.map(_walk, jobs))
     runs = [Replicas(**np.load(store / f"{w}.npz")) for w in range(walkers)]
     about |= {
-        "command": f"sciflow reference study=ala2 {about['molecule']} --walkers {walkers} --rounds {tempering.rounds}",
+        "command": command,
         "platform": fastest_platform(molecule.system, molecule.positions),
         "walkers": walkers,
         "temperatures_K": [round(float(t), 1) for t in temperatures],
