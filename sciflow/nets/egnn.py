@@ -55,7 +55,7 @@ class EGNNField(Field):
             n_types = 1 if types is None else int(types.max()) + 1
         self.types = nn.Embedding(n_types, width)
         self.time = TimeEmbedding(width)
-        self.layers = nn.ModuleList(_Layer(width) for _ in range(depth))
+        self.layers = nn.ModuleList(_Layer(width, last=n == depth - 1) for n in range(depth))
 
     def velocity(  # type: ignore[override]  # its conditions have names
         self,
@@ -82,14 +82,15 @@ class EGNNField(Field):
 class _Layer(nn.Module):
     centres: Tensor
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, last: bool) -> None:
         super().__init__()
         self.receiver = nn.Linear(width, width)
         self.sender = nn.Linear(width, width, bias=False)
         self.distance = nn.Linear(len(LOG_DISTANCES), width, bias=False)
         self.message = nn.Sequential(nn.SiLU(), nn.Linear(width, width), nn.SiLU())
         self.weights = nn.Linear(width, 2)
-        self.update = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, width))
+        # nothing reads the scalars behind the last layer, and distributed training refuses idle parameters
+        self.update = None if last else nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, width))
         self.register_buffer("centres", LOG_DISTANCES.clone(), persistent=False)
 
     def forward(self, h: Tensor, x: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
@@ -99,6 +100,7 @@ class _Layer(nn.Module):
         # the first linear map of φ_m, split by argument: no (B, N, N, 2·width) concatenation
         m = self.message(self.receiver(h)[:, :, None] + self.sender(h)[:, None] + self.distance(gaussians))
         a, b = torch.einsum("bijk,bijc,bij->kbic", self.weights(m), r, others)
-        gathered = torch.einsum("bijw,bij->biw", m, others)
         chiral = torch.linalg.cross(a, b) / (1 + a.square().sum(-1, True) + b.square().sum(-1, True)).sqrt()
-        return h + self.update(torch.cat([h, gathered], -1)), x + a + chiral
+        if self.update is not None:
+            h = h + self.update(torch.cat([h, torch.einsum("bijw,bij->biw", m, others)], -1))
+        return h, x + a + chiral
