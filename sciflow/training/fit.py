@@ -31,6 +31,7 @@ __all__ = ["TrainerConfig", "fit"]
 ROWS = 200  # rows of history.csv
 VALIDATIONS = 20  # times the validation loss is computed
 VALIDATION_SAMPLES = 4096  # samples it is computed on, at most
+PRECISIONS = ("32-true", "64-true", "bf16-mixed")  # float16 would need the scaler's state in the checkpoint
 PATIENCE = 10  # steps in a row without a finite gradient, before training gives up
 
 
@@ -47,7 +48,7 @@ class TrainerConfig:
         clip: the gradient's norm is cut to this.
         ema: decay of the averaged weights, which are the ones saved.
         devices: processes, one a device; more than one are started by ``torchrun``.
-        precision: of Fabric: ``32-true``, ``64-true``, ``bf16-mixed``, ``16-mixed``.
+        precision: of Fabric: ``32-true``, ``64-true`` or ``bf16-mixed``.
         threads: CPU threads; by default what ``OMP_NUM_THREADS`` says.
         workers: processes that read data.
         checkpoint_every: seconds between checkpoints.
@@ -70,6 +71,8 @@ class TrainerConfig:
         for name in ("steps", "batch_size", "lr", "clip", "devices"):
             if not getattr(self, name) > 0:
                 raise InputError(f"trainer.{name}={getattr(self, name)} must be greater than 0")
+        if self.precision not in PRECISIONS:
+            raise InputError(f"trainer.precision={self.precision!r} is not one of {', '.join(PRECISIONS)}")
         if not 0 <= self.ema < 1:
             raise InputError(f"trainer.ema={self.ema} must be at least 0 and less than 1")
         if self.batch_size % self.devices:
@@ -108,7 +111,6 @@ def fit(
     fabric = _fabric(trainer)
     optimizer = torch.optim.AdamW(model.parameters(), lr=trainer.lr, weight_decay=trainer.weight_decay)
     module, stepper = fabric.setup(model, optimizer)
-    module.mark_forward_method("loss")
     ema = EMA(model, trainer.ema)
     last_checkpoint = Path(state) / "last.ckpt"
     run = checkpoint.restore(last_checkpoint, model, optimizer, ema, fabric.device)
@@ -122,7 +124,7 @@ def fit(
             for group in optimizer.param_groups:
                 group["lr"] = trainer.rate(step)
             generator = stream("noise", seed, step, fabric.global_rank, device=fabric.device)
-            loss = module.loss(fabric.to_device(batch), generator).mean()
+            loss = module(fabric.to_device(batch), generator).mean()
             fabric.backward(loss)
             norm = fabric.clip_gradients(module, stepper, max_norm=trainer.clip, error_if_nonfinite=False)
             if norm is not None and torch.isfinite(norm):
@@ -138,7 +140,7 @@ def fit(
             last = run.step == trainer.steps
             if last or run.step % row_every == 0:
                 due = last or run.step % validate_every < row_every
-                val_loss = math.nan if val is None or not due else _validate(model, val, ema, trainer, seed, fabric)
+                val_loss = math.nan if val is None or not due else _validate(module, val, ema, trainer, seed, fabric)
                 mean = run.loss_sum / max(run.loss_count, 1)
                 run.history.append([run.step, mean, val_loss, trainer.rate(step), run.seconds])
                 run.loss_sum, run.loss_count = 0.0, 0
@@ -207,19 +209,19 @@ def _collate(batch: Any) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _validate(model: Model, val: Dataset[Any], ema: EMA, trainer: TrainerConfig, seed: int, fabric: "Fabric") -> float:
+def _validate(module: Any, val: Dataset[Any], ema: EMA, trainer: TrainerConfig, seed: int, fabric: "Fabric") -> float:
     """Mean loss of the averaged weights on an even choice of the validation data, with the same noise every time."""
     total = len(val)  # type: ignore[arg-type]
     chosen = torch.linspace(0, total - 1, min(total, VALIDATION_SAMPLES)).long().tolist()
     batches = [chosen[i : i + trainer.batch_size] for i in range(0, len(chosen), trainer.batch_size)]
     loader = DataLoader(val, batch_sampler=batches, collate_fn=_collate)
-    model.eval()
+    module.eval()
     losses: list[Tensor] = []
-    with ema.applied(), fabric.autocast():
+    with ema.applied():
         for i, batch in enumerate(loader):
             generator = stream("validation", seed, i, device=fabric.device)
-            losses.append(model.loss(fabric.to_device(batch), generator))
-    model.train()
+            losses.append(module(fabric.to_device(batch), generator))
+    module.train()
     return torch.cat(losses).mean().item()
 
 

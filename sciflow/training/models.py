@@ -1,7 +1,7 @@
 """What the training loop and the pipeline see: a loss, samples, and a density where there is one."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from .. import sampling
 from ..errors import InputError
 from ..flows import NormalizingFlow
-from ..manifolds import leaves
+from ..manifolds import Prior, leaves
 from ..nets import Field
+from ..paths import Coupling, Path
 from ..rng import Generator
 
 __all__ = ["FieldModel", "FlowModel", "Model", "Samples"]
@@ -39,6 +40,10 @@ class Model(nn.Module, ABC):
     def loss(self, batch: Mapping[str, Any], generator: torch.Generator) -> Tensor:
         """Loss of each sample, (B,). ``batch["x"]`` is the data, every other key conditions it."""
 
+    def forward(self, batch: Mapping[str, Any], generator: torch.Generator) -> Tensor:
+        """The loss, by the name under which wrappers for precision and several devices see it."""
+        return self.loss(batch, generator)
+
     @abstractmethod
     def sample(
         self, n: int, cond: dict[str, Tensor] | None = None, generator: Generator = None, **sampler: Any
@@ -63,7 +68,13 @@ class FieldModel(Model):
     """
 
     def __init__(
-        self, field: Field, path: Any, coupling: Any, objective: Any, prior: Any, event_shape: tuple[int, ...] = ()
+        self,
+        field: Field,
+        path: Path,
+        coupling: Coupling,
+        objective: Callable[..., Tensor],
+        prior: Prior[Any],
+        event_shape: tuple[int, ...] = (),
     ) -> None:
         super().__init__()
         self.field = field
@@ -78,7 +89,9 @@ class FieldModel(Model):
         x1 = batch["x"]
         like = leaves(x1)[0]
         x0 = self.prior.sample(len(like), *self.event_shape, generator=generator, dtype=like.dtype, device=like.device)
-        return self.objective(self.field, self.path, self.coupling.pair(x0, x1, cond), generator)
+        with torch.autocast(like.device.type, enabled=False):  # rotations and assignments are not for bfloat16
+            pair = self.coupling.pair(x0, x1, cond)
+        return self.objective(self.field, self.path, pair, generator)
 
     @torch.no_grad()
     def sample(  # type: ignore[override]  # its solver settings, by name
@@ -100,7 +113,7 @@ class FieldModel(Model):
             track_logq: follow the log-density along the path, at the price of the divergence of the field.
             grid: the times themselves, 1-D and increasing from 0 to 1.
         """
-        like = next(self.parameters())
+        like = next(self.parameters(), torch.empty(0))
         x0 = self.prior.sample(n, *self.event_shape, generator=generator, dtype=like.dtype, device=like.device)
         if grid is None:
             grid = torch.linspace(0, 1, steps + 1, dtype=like.dtype, device=like.device)
@@ -128,7 +141,8 @@ class FlowModel(Model):
         self.flow = flow
 
     def loss(self, batch: Mapping[str, Any], generator: torch.Generator) -> Tensor:
-        return -self.flow.log_prob(batch["x"])
+        with torch.autocast(batch["x"].device.type, enabled=False):  # a density in bfloat16 is none
+            return -self.flow.log_prob(batch["x"])
 
     @torch.no_grad()
     def sample(  # type: ignore[override]  # it has no solver to set

@@ -1,6 +1,7 @@
 """Laws of the fit loop: it resumes exactly, it stops honestly, and its checkpoints hold nothing but tensors."""
 
 import csv
+import dataclasses
 import math
 import os
 import subprocess
@@ -12,10 +13,22 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from sciflow.errors import InputError
 from sciflow.rng import Generator, normal
-from sciflow.training import Model, SafetensorsDataset, Samples, TrainerConfig, fit, load_tensors, save_tensors
+from sciflow.training import (
+    Model,
+    SafetensorsDataset,
+    Samples,
+    TrainerConfig,
+    checkpoint,
+    fit,
+    load_tensors,
+    save_tensors,
+)
+from sciflow.training.checkpoint import State
+from sciflow.training.ema import EMA
 
 
 class Location(Model):
@@ -118,6 +131,8 @@ def test_one_bad_step_is_skipped(dataset: SafetensorsDataset, tmp_path: Path) ->
 def test_bad_settings_are_named() -> None:
     with pytest.raises(InputError, match=r"trainer\.steps=0"):
         TrainerConfig(steps=0)
+    with pytest.raises(InputError, match=r"trainer\.precision='16-mixed' is not one of 32-true"):
+        TrainerConfig(precision="16-mixed")
     with pytest.raises(InputError, match=r"trainer\.batch_size=5 must be a multiple"):
         TrainerConfig(batch_size=5, devices=2)
 
@@ -125,6 +140,60 @@ def test_bad_settings_are_named() -> None:
 def test_devices_that_were_not_started_are_refused(dataset: SafetensorsDataset, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="torchrun --nproc-per-node 2"):
         fit(Location(), dataset, TrainerConfig(devices=2), tmp_path / "out", tmp_path / "state")
+
+
+class Dtypes(Location):
+    """Notes in which dtype its matrices are multiplied."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.seen = nn.Linear(2, 2), set()
+
+    def loss(self, batch: Mapping[str, Any], generator: torch.Generator) -> Tensor:
+        out = self.linear(batch["x"])
+        self.seen.add((self.training, out.dtype))
+        return out.float().square().sum(-1)
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("32-true", torch.float32), ("64-true", torch.float64), ("bf16-mixed", torch.bfloat16)]
+)
+def test_precision_is_that_of_training_and_validation(
+    dataset: SafetensorsDataset, tmp_path: Path, precision: str, dtype: torch.dtype
+) -> None:
+    trainer = dataclasses.replace(TRAINER, steps=3, precision=precision)
+    model = fit(Dtypes(), dataset, trainer, tmp_path / "out", tmp_path / "state", val=dataset)
+    assert model.seen == {(True, dtype), (False, dtype)}
+
+
+def test_gradients_are_clipped(dataset: SafetensorsDataset, tmp_path: Path) -> None:
+    norms = []
+    hook = register_optimizer_step_pre_hook(
+        lambda optimizer, *_: norms.append(float(optimizer.param_groups[0]["params"][0].grad.norm()))
+    )
+    with hook:
+        fit(Location(), dataset, dataclasses.replace(TRAINER, clip=0.5), tmp_path / "out", tmp_path / "state")
+    assert max(norms) == pytest.approx(0.5, rel=1e-4)
+    assert min(norms) < 0.4  # near the minimum nothing is cut
+
+
+def test_a_checkpoint_is_whole_or_the_one_before(
+    dataset: SafetensorsDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit(Location(), dataset, TRAINER, tmp_path / "out", tmp_path / "state")
+    before = (tmp_path / "state" / "last.ckpt").read_bytes()
+
+    def killed(content: Any, path: Path) -> None:
+        Path(path).write_bytes(b"half")
+        raise Stop
+
+    monkeypatch.setattr(torch, "save", killed)
+    model = Location()
+    with pytest.raises(Stop):
+        checkpoint.save(
+            tmp_path / "state" / "last.ckpt", model, torch.optim.AdamW(model.parameters()), EMA(model, 0.9), State()
+        )
+    assert (tmp_path / "state" / "last.ckpt").read_bytes() == before
 
 
 TWO = """
