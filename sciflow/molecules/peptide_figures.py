@@ -119,7 +119,7 @@ def _weights(e: Ensembles) -> Figure:
     left.plot(e.energy[known], logw, ".", color=_FLOW, ms=1.5, alpha=0.5, rasterized=True)
     low, high = np.quantile(e.energy[known], [0.0, 0.99])
     left.set(
-        xlabel="potential energy (kT)", ylabel="log w − log Z", xlim=(low - 2, high + 2), ylim=(-30, logw.max() + 2)
+        xlabel="potential energy (kT)", ylabel="log w − log Z", xlim=(low - 2, high + 2), ylim=(-20, logw.max() + 2)
     )
     w = np.sort(e.weighted.weights.numpy())[::-1]
     right.plot(np.arange(1, len(w) + 1), w.cumsum(), color=_REWEIGHTED, label=f"ESS {100 * e.weighted.ess():.1f} %")
