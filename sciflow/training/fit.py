@@ -48,7 +48,7 @@ class TrainerConfig:
         clip: the gradient's norm is cut to this.
         ema: decay of the averaged weights, which are the ones saved.
         devices: processes, one a device; more than one are started by ``torchrun``.
-        precision: of Fabric: ``32-true``, ``64-true`` or ``bf16-mixed``.
+        precision: ``32-true``, ``64-true``, or ``bf16-mixed``: networks in bfloat16, data and weights in float32.
         threads: CPU threads; by default what ``OMP_NUM_THREADS`` says.
         workers: processes that read data.
         checkpoint_every: seconds between checkpoints.
@@ -124,7 +124,8 @@ def fit(
             for group in optimizer.param_groups:
                 group["lr"] = trainer.rate(step)
             generator = stream("noise", seed, step, fabric.global_rank, device=fabric.device)
-            loss = module(fabric.to_device(batch), generator).mean()
+            with _autocast(trainer, fabric):
+                loss = module(fabric.to_device(batch), generator).mean()
             fabric.backward(loss)
             norm = fabric.clip_gradients(module, stepper, max_norm=trainer.clip, error_if_nonfinite=False)
             if norm is not None and torch.isfinite(norm):
@@ -179,7 +180,7 @@ def _fabric(trainer: TrainerConfig) -> "Fabric":
         devices=local,
         num_nodes=started // local,
         strategy="ddp" if started > 1 else "auto",
-        precision=trainer.precision,  # type: ignore[arg-type]
+        precision="64-true" if trainer.precision == "64-true" else "32-true",
         # named, so that Fabric does not take one from a scheduler's variables
         plugins=[TorchElasticEnvironment() if started > 1 else LightningEnvironment()],
     )
@@ -187,6 +188,11 @@ def _fabric(trainer: TrainerConfig) -> "Fabric":
     if fabric.world_size != trainer.devices:
         raise RuntimeError(f"Fabric runs {fabric.world_size} processes where {trainer.devices} were asked for")
     return fabric
+
+
+def _autocast(trainer: TrainerConfig, fabric: "Fabric") -> torch.autocast:
+    """Mixed precision for networks only: Fabric's own rounds the data as well, coordinates to three digits."""
+    return torch.autocast(fabric.device.type, torch.bfloat16, enabled=trainer.precision == "bf16-mixed")
 
 
 def _loader(
@@ -217,7 +223,7 @@ def _validate(module: Any, val: Dataset[Any], ema: EMA, trainer: TrainerConfig, 
     loader = DataLoader(val, batch_sampler=batches, collate_fn=_collate)
     module.eval()
     losses: list[Tensor] = []
-    with ema.applied():
+    with ema.applied(), _autocast(trainer, fabric):
         for i, batch in enumerate(loader):
             generator = stream("validation", seed, i, device=fabric.device)
             losses.append(module(fabric.to_device(batch), generator))

@@ -151,19 +151,24 @@ class Dtypes(Location):
 
     def loss(self, batch: Mapping[str, Any], generator: torch.Generator) -> Tensor:
         out = self.linear(batch["x"])
-        self.seen.add((self.training, out.dtype))
+        self.seen.add((self.training, batch["x"].dtype, out.dtype))
         return out.float().square().sum(-1)
 
 
 @pytest.mark.parametrize(
-    ("precision", "dtype"), [("32-true", torch.float32), ("64-true", torch.float64), ("bf16-mixed", torch.bfloat16)]
+    ("precision", "data", "product"),
+    [
+        ("32-true", torch.float32, torch.float32),
+        ("64-true", torch.float64, torch.float64),
+        ("bf16-mixed", torch.float32, torch.bfloat16),
+    ],
 )
 def test_precision_is_that_of_training_and_validation(
-    dataset: SafetensorsDataset, tmp_path: Path, precision: str, dtype: torch.dtype
+    dataset: SafetensorsDataset, tmp_path: Path, precision: str, data: torch.dtype, product: torch.dtype
 ) -> None:
     trainer = dataclasses.replace(TRAINER, steps=3, precision=precision)
     model = fit(Dtypes(), dataset, trainer, tmp_path / "out", tmp_path / "state", val=dataset)
-    assert model.seen == {(True, dtype), (False, dtype)}
+    assert model.seen == {(training, data, product) for training in (True, False)}
 
 
 def test_gradients_are_clipped(dataset: SafetensorsDataset, tmp_path: Path) -> None:

@@ -36,8 +36,8 @@ def test_a_sample_does_not_depend_on_its_batch(manifold: object, event_shape: tu
 def test_tracked_density_is_that_of_the_samples() -> None:
     model = _field_model(Euclidean(2))
     drawn = model.sample(5, generator=step_generator(0), steps=1, step="dopri5", track_logq=True)
-    # both ways have a tolerance of 1e-5
-    torch.testing.assert_close(model.log_prob(drawn.x), drawn.logq, atol=1e-4, rtol=0)
+    # both ways have a tolerance of 1e-5, which the fast waves in time of an untrained network exceed a hundredfold
+    torch.testing.assert_close(model.log_prob(drawn.x), drawn.logq, atol=2e-3, rtol=0)
 
 
 def test_a_field_in_closed_form_is_a_model() -> None:
