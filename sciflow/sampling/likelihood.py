@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..errors import InputError
 from ..manifolds import Prior, State
 from ..nets import Field
 from ..rng import Generator
@@ -39,13 +40,20 @@ def log_prob(
             fixed step a finer one.
         hooks, cond, generator: as in ``sample``.
 
+    Raises:
+        InputError: when the grid rises, away from the source.
+
     Source: Chen et al. 2018, arXiv:1806.07366; Grathwohl et al. 2018, arXiv:1810.01367; on manifolds Mathieu, Nickel
     2020, arXiv:2006.10605.
     """
+    if grid is None:
+        grid = torch.tensor([1.0, 0.0])
+    elif grid[0] < grid[-1]:
+        raise InputError(f"time grid from {float(grid[0])} to {float(grid[-1])}: give it from data to source, falling")
     back = sample(
         field,
         x1,
-        torch.tensor([1.0, 0.0]) if grid is None else grid,
+        grid,
         step,
         hooks,
         track_logq=True,

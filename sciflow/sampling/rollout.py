@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -65,8 +65,10 @@ def sample(
         generator: of the probe for ``divergence="hutchinson"``; the probe stays the same along the way.
 
     Raises:
-        InputError: when the grid is not a line of times that rise or fall.
+        InputError: when the grid is not a line of times that rise or fall, or ``divergence`` is neither word.
     """
+    if divergence not in get_args(Divergence):
+        raise InputError(f"divergence={divergence!r}: use one of {', '.join(get_args(Divergence))}")
     counted = _Counted(field.velocity)
     hooked: Callable[..., Any] = counted
     for hook in hooks:

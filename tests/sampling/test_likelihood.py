@@ -1,7 +1,9 @@
 """Laws of the tracked density: symmetries, hooks, batches, gradients."""
 
+import pytest
 import torch
 
+from sciflow.errors import InputError
 from sciflow.manifolds import SO3, Euclidean, Normal, Product
 from sciflow.manifolds.quaternion import rotate
 from sciflow.nets import EGNNField, FunctionField, MLPField
@@ -96,3 +98,11 @@ def test_likelihood_trains_parameters():
         field = FunctionField(Euclidean(1), lambda x, t, rate=rate: rate * x)
         log_prob(field, x1.clone().requires_grad_(), Normal(1), step=RK4(), grid=grid(16, 1.0, 0.0)).mean().backward()
         assert float(rate.grad.sign()) == sign if sign else abs(float(rate.grad)) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"), [({"grid": grid(4)}, "falling"), ({"divergence": "Hutchinson"}, "exact, hutchinson")]
+)
+def test_what_would_pass_for_a_density_is_refused(wrong, says):
+    with pytest.raises(InputError, match=says):
+        log_prob(FunctionField(Euclidean(1), lambda x, t: x), torch.ones(1, 1, dtype=F64), Normal(1), **wrong)
