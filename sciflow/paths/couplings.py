@@ -72,7 +72,8 @@ class OptimalTransport(Coupling):
     this: plain transport ties the source to the condition, which sampling then breaks.
 
     Args:
-        cost: ``(x0 (n, …), x1 (n, …)) -> (n, n)``; an :class:`Alignment` also rotates the matched sources.
+        cost: ``(x0 (n, …), x1 (n, …)) -> (n, n)``; an :class:`Alignment` also rotates the matched sources. Costs count
+            every point: a ragged batch (a condition ``mask (n, N)`` that is not all true) is refused.
         condition_weight: in the units of ``cost``; 0 ignores conditions.
 
     Source: Tong et al. 2023 (arXiv 2302.00482), Pooladian et al. 2023 (arXiv 2304.14772); conditions: Cheng, Schwing
@@ -87,6 +88,9 @@ class OptimalTransport(Coupling):
         n, sources = len(first), len(leaves(x0)[0])
         if sources != n:
             raise ValueError(f"{sources} sources for {n} data points: draw as many sources as data")
+        mask = (cond or {}).get("mask")
+        if mask is not None and not mask.bool().all():
+            raise ValueError("transport of padded clouds would count the padding: batch clouds of one size")
         cost = self.cost(x0, x1)
         if self.condition_weight:
             for value in (cond or {}).values():

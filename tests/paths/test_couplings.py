@@ -64,3 +64,12 @@ def test_unequal_batches_are_refused():
     x = normal(4, 3, generator=step_generator(0))
     with pytest.raises(ValueError, match="as many sources as data"):
         OptimalTransport(GeodesicCost(Euclidean(3)))(x[:3], x)
+
+
+def test_padded_clouds_are_refused():
+    x0, x1 = clouds(Euclidean(3), 3)
+    mask = torch.ones(3, 4, dtype=torch.bool)
+    OptimalTransport(Alignment())(x0, x1, {"mask": mask})
+    mask[0, -1] = False
+    with pytest.raises(ValueError, match="padding"):
+        OptimalTransport(Alignment())(x0, x1, {"mask": mask})
