@@ -20,7 +20,8 @@ class FlowMatching:
     .. math:: \ell_b = w_b \sum_E \lVert v(x_t, t) - u_t \rVert^2_{x_t}, \qquad t \sim \text{time}(U[0, 1))
 
     Its minimiser is ``E[u_t | x_t]``, whose flow carries the source to the data (Lipman et al. 2022,
-    arXiv:2210.02747; on manifolds Chen, Lipman 2023, arXiv:2302.03660).
+    arXiv:2210.02747; on manifolds Chen, Lipman 2023, arXiv:2302.03660). Where the conditions hold ``mask (B, N)``, E is
+    its real points: padding costs nothing.
 
     ``time`` maps uniform numbers ``(B,)`` to times, to spend more of them where the field is hard, such as
     ``torch.sqrt`` or ``lambda u: 1 - u**2``; it changes the weight of the times, not the minimiser.
@@ -36,4 +37,6 @@ class FlowMatching:
         drawn = path.sample(pair.x0, pair.x1, t, generator)
         error = tree_map(Tensor.sub, field.velocity(drawn.x_t, t, **pair.cond), drawn.u_t)
         squared = path.manifold.inner(drawn.x_t, error, error)
+        if "mask" in pair.cond:
+            squared = squared * pair.cond["mask"]
         return weight * squared.reshape(len(weight), -1).sum(-1)

@@ -104,3 +104,12 @@ def test_time_law():
     FlowMatching(time=torch.sqrt)(field, path, pair, generator())
     torch.testing.assert_close(seen[1], seen[0].sqrt())
     assert seen[1].mean() == pytest.approx(2 / 3, abs=4 * math.sqrt(1 / 18 / 500))  # density 2t, variance 1/18
+
+
+def test_padding_costs_nothing():
+    pair = pair_on(Euclidean(3), 2)
+    mask = torch.tensor([[True, True, False], [True, True, True]])
+    field = FunctionField(Euclidean(3), lambda x, t, mask: 0 * x)
+    masked = Pair(pair.x0, pair.x1, pair.weight, {"mask": mask})
+    expected = ((pair.x1 - pair.x0).square().sum(-1) * mask).sum(-1)
+    torch.testing.assert_close(FlowMatching()(field, GeodesicPath(Euclidean(3)), masked, generator()), expected)
