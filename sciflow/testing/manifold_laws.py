@@ -1,0 +1,151 @@
+"""The laws of Riemannian geometry."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..manifolds import Manifold, leaves, tree_map
+from ..rng import sample_generators, step_generator
+from .zero import TOLERANCE, assert_zero
+
+__all__ = ["assert_manifold_laws"]
+
+
+def assert_manifold_laws(
+    manifold: Manifold[Any], event_shape: tuple[int, ...] = (), dtype: torch.dtype = torch.float64, seed: int = 0
+) -> None:
+    """Hold a manifold to the laws of Riemannian geometry at random points of its prior and in degenerate places.
+
+    Checks that exp and log invert each other, dist is a metric, geodesics have constant speed and end where they
+    should, transport is an isometry, projections are idempotent, ``embed`` is the derivative of ``expmap``, no
+    operation mixes batch elements, gradients stay finite, and the prior's sample i depends on generator i alone.
+
+    Args:
+        manifold: the manifold under test.
+        event_shape: E in the state shape ``(B, *E, *point_shape)``.
+        dtype: float32 or float64; decides the tolerance.
+        seed: of the random points.
+
+    Raises:
+        AssertionError: naming the broken law.
+    """
+    n, tol = 32, TOLERANCE[dtype]
+    generator = step_generator(seed)
+    x, y, z = (manifold.random(n, *event_shape, generator=generator, dtype=dtype) for _ in range(3))
+    v = manifold.randn_tangent(x, generator)
+    ambient = tree_map(lambda part: torch.randn(part.shape, generator=generator, dtype=dtype), v)
+    u = manifold.proju(x, ambient)
+    t = torch.rand(n, generator=generator, dtype=dtype)
+
+    _projections(manifold, x, ambient, u, v, tol)
+    _exp_and_log(manifold, x, y, u, tol)
+    _metric(manifold, x, y, z, tol)
+    _geodesic(manifold, x, y, t, tol)
+    _transport(manifold, x, y, u, v, tol)
+    _embedding(manifold, x, u, tol)
+    _batch_independence(manifold, x, y, u, tol)
+    _degenerate_places(manifold, x, u, t, tol)
+    _prior(manifold, event_shape, dtype, seed)
+
+
+def _minus(a: Any, b: Any) -> Any:
+    return tree_map(torch.sub, a, b)
+
+
+def _derivative(fn: Callable[[Tensor], Any], at: Tensor) -> Any:
+    return torch.func.jvp(fn, (at,), (torch.ones_like(at),))[1]
+
+
+def _with_length(manifold: Manifold[Any], x: Any, u: Any, longest: float) -> Any:
+    """``u`` scaled, one factor a batch element, so that its longest tangent has the given length."""
+    length = manifold.inner(x, u, u).sqrt().reshape(len(leaves(x)[0]), -1).amax(1)
+    return tree_map(lambda part: (longest / length).reshape(-1, *(1,) * (part.ndim - 1)) * part, u)
+
+
+def _projections(manifold: Manifold[Any], x: Any, ambient: Any, u: Any, v: Any, tol: float) -> None:
+    assert_zero("projx fixes points", _minus(manifold.projx(x), x), tol)
+    assert_zero("proju fixes tangents", _minus(manifold.proju(x, u), u), tol)
+    assert_zero("proju is orthogonal", manifold.inner(x, _minus(ambient, u), v).flatten().sum(), 10 * tol)
+
+
+def _exp_and_log(manifold: Manifold[Any], x: Any, y: Any, u: Any, tol: float) -> None:
+    log = manifold.logmap(x, y)
+    assert_zero("log is tangent", _minus(manifold.proju(x, log), log), tol)
+    assert_zero("exp(log y) = y", manifold.dist(manifold.expmap(x, log), y), tol)
+    u = _with_length(manifold, x, u, 0.95 * min(manifold.injectivity_radius, 10.0))
+    end = manifold.expmap(x, u)
+    assert_zero("exp ends on the manifold", _minus(manifold.projx(end), end), tol)
+    assert_zero(
+        "log(exp u) = u", _minus(manifold.logmap(x, end), u), 10 * tol
+    )  # log amplifies rounding near the radius
+
+
+def _metric(manifold: Manifold[Any], x: Any, y: Any, z: Any, tol: float) -> None:
+    distance, log = manifold.dist(x, y), manifold.logmap(x, y)
+    assert_zero("dist = |log|", distance - manifold.inner(x, log, log).sqrt(), tol)
+    assert_zero("dist is symmetric", distance - manifold.dist(y, x), tol)
+    assert_zero("dist(x, x) = 0", manifold.dist(x, x), 0.0)
+    detour = distance + manifold.dist(y, z) - manifold.dist(x, z)
+    assert_zero("triangle inequality", detour.clamp(max=0), tol)
+
+
+def _geodesic(manifold: Manifold[Any], x: Any, y: Any, t: Tensor, tol: float) -> None:
+    start, end = (manifold.geodesic(x, y, torch.full_like(t, s)) for s in (0.0, 1.0))
+    assert_zero("the geodesic starts at x0", manifold.dist(start[0], x), tol)
+    assert_zero("the geodesic ends at x1", manifold.dist(end[0], y), tol)
+    x_t, u_t = manifold.geodesic(x, y, t)
+    assert_zero("u_t is tangent", _minus(manifold.proju(x_t, u_t), u_t), tol)
+    assert_zero("constant speed", manifold.inner(x_t, u_t, u_t).sqrt() - manifold.dist(x, y), tol)
+    derivative = _derivative(lambda s: manifold.geodesic(x, y, s)[0], t)
+    assert_zero("u_t = d/dt x_t", _minus(manifold.embed(x_t, u_t), derivative), tol)
+
+
+def _transport(manifold: Manifold[Any], x: Any, y: Any, u: Any, v: Any, tol: float) -> None:
+    moved_u, moved_v = manifold.transp(x, y, u), manifold.transp(x, y, v)
+    assert_zero("transported vectors are tangent", _minus(manifold.proju(y, moved_u), moved_u), 10 * tol)
+    assert_zero("transport is an isometry", manifold.inner(y, moved_u, moved_v) - manifold.inner(x, u, v), 10 * tol)
+    forth, back = manifold.logmap(x, y), manifold.logmap(y, x)
+    reversal = tree_map(torch.add, manifold.transp(x, y, forth), back)
+    assert_zero("transport carries log_x(y) to −log_y(x)", reversal, 10 * tol)
+
+
+def _embedding(manifold: Manifold[Any], x: Any, u: Any, tol: float) -> None:
+    zero = torch.zeros((), dtype=leaves(x)[0].dtype)
+    derivative = _derivative(lambda s: manifold.expmap(x, tree_map(lambda part: s * part, u)), zero)
+    assert_zero("embed = d/dε expmap(x, ε·u)", _minus(manifold.embed(x, u), derivative), tol)
+
+
+def _batch_independence(manifold: Manifold[Any], x: Any, y: Any, u: Any, tol: float) -> None:
+    row_x, row_y, row_u = (tree_map(lambda part: part[3:4], state) for state in (x, y, u))
+    for name, whole, row in (
+        ("expmap", manifold.expmap(x, u), manifold.expmap(row_x, row_u)),
+        ("logmap", manifold.logmap(x, y), manifold.logmap(row_x, row_y)),
+        ("transp", manifold.transp(x, y, u), manifold.transp(row_x, row_y, row_u)),
+        ("dist", manifold.dist(x, y), manifold.dist(row_x, row_y)),
+    ):
+        alone = tree_map(lambda part: part[3:4], whole)
+        assert_zero(f"{name} does not mix batch elements", _minus(alone, row), tol)
+
+
+def _degenerate_places(manifold: Manifold[Any], x: Any, u: Any, t: Tensor, tol: float) -> None:
+    """Coincident points, and points at the injectivity radius, where a cut locus may lie."""
+    stay = tree_map(torch.zeros_like, u)
+    leave = _with_length(manifold, x, u, min(manifold.injectivity_radius, 10.0))
+    for place, w in (("x1 = x0", stay), ("the injectivity radius", leave)):
+        x0, x1 = (tree_map(lambda part: part.clone().requires_grad_(), s) for s in (x, manifold.expmap(x, w)))
+        x_t, u_t = manifold.geodesic(x0, x1, t)
+        assert_zero(f"|u_t| = dist at {place}", manifold.inner(x_t, u_t, u_t) - manifold.inner(x, w, w), 100 * tol)
+        outcome = torch.stack([part.sum() for s in (x_t, u_t, manifold.dist(x0, x1)) for part in leaves(s)])
+        gradients = torch.autograd.grad(outcome.sum(), [*leaves(x0), *leaves(x1)])
+        assert all(gradient.isfinite().all() for gradient in gradients), f"gradients are not finite at {place}"
+
+
+def _prior(manifold: Manifold[Any], event_shape: tuple[int, ...], dtype: torch.dtype, seed: int) -> None:
+    whole = manifold.random(6, *event_shape, generator=sample_generators(seed, 0, 6), dtype=dtype)
+    part = manifold.random(2, *event_shape, generator=sample_generators(seed, 3, 2), dtype=dtype)
+    assert_zero("sample i depends on generator i alone", _minus(tree_map(lambda p: p[3:5], whole), part), 0.0)
+    log_prob = manifold.prior().log_prob(whole)
+    assert log_prob.shape == (6,), f"log_prob has shape {tuple(log_prob.shape)}, not (B,)"
+    assert log_prob.isfinite().all(), "log_prob is not finite at the prior's own samples"
