@@ -5,6 +5,7 @@ __all__ = ["MixedBase"]
 import math
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..rng import Generator, normal, uniform
@@ -36,7 +37,7 @@ class MixedBase(nn.Module):
         angles = math.pi - 2 * math.pi * uniform(*shape, d, generator=generator, dtype=dtype, device=device)
         return torch.where(self.circular.to(numbers.device), angles, numbers)
 
-    def log_prob(self, x: Tensor) -> Tensor:
+    def log_prob(self, x: Float[Tensor, "B *E D"]) -> Float[Tensor, " B"]:
         """Log-density (B,) of x (B, \\*E, D)."""
         numbers = -0.5 * (x.square() + math.log(2 * math.pi))
         return torch.where(self.circular, -math.log(2 * math.pi), numbers).flatten(1).sum(-1)

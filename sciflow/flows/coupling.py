@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from zuko.nn import Residual
 
@@ -69,10 +70,12 @@ class SplineCoupling(ModuleTransform):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
-    def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def call_and_ladj(self, x: Float[Tensor, "*batch D"]) -> tuple[Float[Tensor, "*batch D"], Float[Tensor, "*batch"]]:
         return self._move(x, EqualEndsSpline.call_and_ladj)
 
-    def inverse_and_ladj(self, y: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse_and_ladj(
+        self, y: Float[Tensor, "*batch D"]
+    ) -> tuple[Float[Tensor, "*batch D"], Float[Tensor, "*batch"]]:
         return self._move(y, EqualEndsSpline.inverse_and_ladj)
 
     def _move(self, x: Tensor, direction: Direction) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ __all__ = ["InternalCoordinates"]
 import math
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import constraints
 
@@ -78,7 +79,9 @@ class InternalCoordinates(ModuleTransform):
         """N."""
         return self.zmatrix.shape[0]
 
-    def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def call_and_ladj(
+        self, x: Float[Tensor, "*batch N 3"]
+    ) -> tuple[Float[Tensor, "*batch D"], Float[Tensor, "*batch"]]:
         x = x.double()
         atom, bonded, angle, dihedral = self.zmatrix.unbind(-1)
         u = x[..., atom[1:], :] - x[..., bonded[1:], :]
@@ -94,7 +97,9 @@ class InternalCoordinates(ModuleTransform):
         torsions = torch.where(torsions <= -math.pi, torsions + 2 * math.pi, torsions)
         return torch.cat((bonds, angles, torsions), -1), -_log_volume(bonds, angles)
 
-    def inverse_and_ladj(self, y: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse_and_ladj(
+        self, y: Float[Tensor, "*batch D"]
+    ) -> tuple[Float[Tensor, "*batch N 3"], Float[Tensor, "*batch"]]:
         bonds, angles, torsions = y.double().split((self.n_atoms - 1, self.n_atoms - 2, self.n_atoms - 3), -1)
         b, a, tau = (q.index_select(-1, self.order) for q in (bonds[..., 2:], angles[..., 1:], torsions))
         # Displacement of each atom in the frame that its three references span.

@@ -6,6 +6,7 @@ import math
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 _SMALLEST_BIN = 1e-3
@@ -32,12 +33,17 @@ class EqualEndsSpline:
     Source: Durkan et al. 2019 (arXiv:1906.04032); Rezende et al. 2020 (arXiv:2002.02428) for the circle.
     """
 
-    def __init__(self, widths: Tensor, heights: Tensor, slopes: Tensor) -> None:
+    def __init__(
+        self,
+        widths: Float[Tensor, "K *shape"],
+        heights: Float[Tensor, "K *shape"],
+        slopes: Float[Tensor, "K *shape"],
+    ) -> None:
         self.widths = widths.softmax(0)
         self.heights = heights.softmax(0)
         self.slopes = slopes
 
-    def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def call_and_ladj(self, x: Float[Tensor, "*shape"]) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"]]:
         """y in [0, 1] and log dy/dx, both of the shape of x in [0, 1]."""
         edges = _left_edges(self.widths)
         k = _bin(edges, x)
@@ -46,7 +52,7 @@ class EqualEndsSpline:
         xi = ((x - x0) / w).clamp(0, 1)  # outside by rounding only
         return _evaluate(xi, y0, h, s, d0, d1)
 
-    def inverse_and_ladj(self, y: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse_and_ladj(self, y: Float[Tensor, "*shape"]) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"]]:
         """x in [0, 1] and log dx/dy, both of the shape of y in [0, 1]."""
         edges = _left_edges(self.heights)
         k = _bin(edges, y)

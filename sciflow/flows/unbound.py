@@ -5,6 +5,7 @@ __all__ = ["Unbound", "circular_torsions"]
 import math
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from ..manifolds import wrap
@@ -33,13 +34,15 @@ class Unbound(ModuleTransform):
         self.register_buffer("centre", centre)
         self.register_buffer("circular", circular)
 
-    def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def call_and_ladj(self, x: Float[Tensor, "*batch D"]) -> tuple[Float[Tensor, "*batch D"], Float[Tensor, "*batch"]]:
         bonds, angles, torsions = self._kinds(x)
         number = 2 * (wrap(torsions - self.centre) / 2).tan()
         y = torch.cat((bonds.log(), (angles / 2).tan().log(), torch.where(self.circular, torsions, number)), -1)
         return y, -self._log_volume(bonds.log(), angles.sin().log(), number)
 
-    def inverse_and_ladj(self, y: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse_and_ladj(
+        self, y: Float[Tensor, "*batch D"]
+    ) -> tuple[Float[Tensor, "*batch D"], Float[Tensor, "*batch"]]:
         log_bonds, angles, torsions = self._kinds(y)
         near = wrap(self.centre + 2 * (torsions / 2).atan())
         x = torch.cat((log_bonds.exp(), 2 * angles.exp().atan(), torch.where(self.circular, torsions, near)), -1)

@@ -5,6 +5,7 @@ __all__ = ["Whiten"]
 import math
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import InputError
@@ -71,11 +72,13 @@ class Whiten(ModuleTransform):
         inverse_root = deviation[:, None] * ((vectors * values.sqrt()) @ vectors.T)
         return cls(circular, _wrap_angles(centre, circular), root, inverse_root)
 
-    def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def call_and_ladj(self, x: Float[Tensor, "*batch D"]) -> tuple[Float[Tensor, "*batch D"], Float[Tensor, "*batch"]]:
         x = x.to(self.root.dtype) - self.centre
         return torch.where(self.circular, wrap(x), x @ self.root.T), self.ladj.expand(x.shape[:-1])
 
-    def inverse_and_ladj(self, y: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse_and_ladj(
+        self, y: Float[Tensor, "*batch D"]
+    ) -> tuple[Float[Tensor, "*batch D"], Float[Tensor, "*batch"]]:
         y = y.to(self.root.dtype)
         x = torch.where(self.circular, y, y @ self.inverse_root.T) + self.centre
         return _wrap_angles(x, self.circular), -self.ladj.expand(x.shape[:-1])

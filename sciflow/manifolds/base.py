@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -37,6 +37,7 @@ def center(x: Tensor) -> Tensor:
     return x - x.mean(dim=-2, keepdim=True)
 
 
+@runtime_checkable
 class Prior(Protocol[S]):
     """A density that can be drawn from; the same object serves training and sampling."""
 

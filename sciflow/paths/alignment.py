@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
@@ -13,7 +14,7 @@ __all__ = ["Alignment", "kabsch"]
 _SWEEPS = 30  # a handful suffices; equally good orders (coincident atoms) could be exchanged for ever
 
 
-def kabsch(x0: Tensor, x1: Tensor) -> Tensor:
+def kabsch(x0: Float[Tensor, "*batch N d"], x1: Float[Tensor, "*batch N d"]) -> Float[Tensor, "*batch d d"]:
     """Proper rotations ``R (…, d, d)``, det R = +1, that minimise ``Σ_a |R x0_a − x1_a|²`` over centred clouds.
 
     ``x0``, ``x1``: ``(…, N, d)``, each with its mean at the origin. A mirror image is never matched by reflection.
@@ -49,7 +50,7 @@ class Alignment:
             raise ValueError(f"permutable groups share an atom: {permutable}; make them disjoint")
         self.permutable = [list(group) for group in permutable or [] if len(group) > 1]
 
-    def __call__(self, x0: Tensor, x1: Tensor) -> Tensor:
+    def __call__(self, x0: Float[Tensor, "n N d"], x1: Float[Tensor, "m N d"]) -> Float[Tensor, "n m"]:
         """Pairwise cost ``(n, m)`` of ``x0 (n, N, d)`` and ``x1 (m, N, d)``."""
         if self.permutable:
             left, right = x0[:, None].expand(-1, len(x1), -1, -1), x1[None].expand(len(x0), -1, -1, -1)
@@ -62,7 +63,7 @@ class Alignment:
         norms = a.square().sum((-2, -1))[:, None] + b.square().sum((-2, -1))[None]
         return (norms - 2 * overlap).clamp_min(0.0)
 
-    def align(self, x0: Tensor, x1: Tensor) -> Tensor:
+    def align(self, x0: Float[Tensor, "B N d"], x1: Float[Tensor, "B N d"]) -> Float[Tensor, "B N d"]:
         """Move each ``x0 (B, N, d)`` onto its ``x1 (B, N, d)``: permuted, rotated, on the centroid of ``x1``."""
         a, b = center(x0), center(x1)
         best = _rotate(a, kabsch(a, b))
