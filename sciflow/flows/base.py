@@ -1,7 +1,5 @@
 """The base of a flow over numbers and angles."""
 
-__all__ = ["MixedBase"]
-
 import math
 
 import torch
@@ -10,11 +8,13 @@ from torch import Tensor, nn
 
 from ..rng import Generator, normal, uniform
 
+__all__ = ["MixedBase"]
+
 
 class MixedBase(nn.Module):
     """Standard normal on real dimensions, uniform on angles in (−π, π]; independent. A prior.
 
-    Arguments:
+    Args:
         circular: BoolTensor (D,), the dimensions that are angles.
     """
 

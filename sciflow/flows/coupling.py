@@ -1,7 +1,5 @@
 """Coupling layers whose dimensions may be angles or real numbers."""
 
-__all__ = ["SplineCoupling"]
-
 import math
 from collections.abc import Callable
 
@@ -15,6 +13,8 @@ from ..rng import Generator, uniform
 from .spline import EqualEndsSpline
 from .transform import ModuleTransform
 
+__all__ = ["SplineCoupling"]
+
 Direction = Callable[[EqualEndsSpline, Tensor], tuple[Tensor, Tensor]]
 
 
@@ -25,7 +25,7 @@ class SplineCoupling(ModuleTransform):
     point of every layer: θ → S(θ + φ) − φ. A real number moves inside [−bound, bound] and stays as it is outside. The
     network sees sin and cos of θ and 2θ, hence a function on the circle. It starts as the identity.
 
-    Arguments:
+    Args:
         circular: BoolTensor (D,), the dimensions that are angles.
         mask: BoolTensor (D,), the dimensions that move; both kinds of mask value must occur.
         bins: spline bins K.

@@ -1,7 +1,5 @@
 """Bonds, angles and torsions: the coordinates in which a molecule's energy is almost separable."""
 
-__all__ = ["InternalCoordinates"]
-
 import math
 
 import torch
@@ -11,6 +9,8 @@ from torch.distributions import constraints
 
 from ..errors import InputError
 from .transform import ModuleTransform
+
+__all__ = ["InternalCoordinates"]
 
 
 class InternalCoordinates(ModuleTransform):
@@ -33,7 +33,7 @@ class InternalCoordinates(ModuleTransform):
     Cartesians lacks the factor b₁² b₂ sin a₂ of the first two bonds, which does depend on x and would bias weights.)
     With Z_c the full configuration integral, the normaliser found this way is Z_c / (8π² V).
 
-    Arguments:
+    Args:
         zmatrix: LongTensor (N, 4) of atom indices, each row's references placed by rows above; the first three rows are
             padded with −1: (i, −1, −1, −1), (i, j, −1, −1), (i, j, k, −1).
 

@@ -1,7 +1,5 @@
 """A density made of a simple one and an invertible map."""
 
-__all__ = ["NormalizingFlow"]
-
 from typing import Any
 
 import torch
@@ -12,11 +10,13 @@ from torch.distributions import Transform
 from ..manifolds import Prior
 from ..rng import Generator
 
+__all__ = ["NormalizingFlow"]
+
 
 class NormalizingFlow(nn.Module):
     r"""log q(x) = log p(f(x)) + log|det ∂f/∂x| with f from data x to latents z.
 
-    Arguments:
+    Args:
         base: prior p of the latents.
         transform: f, a transform in the manner of zuko (`call_and_ladj`, `inv`); its parameters train with the flow.
 

@@ -1,13 +1,13 @@
 """Monotonic rational-quadratic splines, laid out for speed: bins first."""
 
-__all__ = ["EqualEndsSpline"]
-
 import math
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+
+__all__ = ["EqualEndsSpline"]
 
 _SMALLEST_BIN = 1e-3
 _SMALLEST_SLOPE = 1e-3
@@ -25,7 +25,7 @@ class EqualEndsSpline:
     Unlike `zuko.transforms.MonotonicRQSTransform` the bins are the *first* dimension, which makes every reduction over
     them contiguous: several times faster on a CPU.
 
-    Arguments:
+    Args:
         widths: unconstrained bin widths (K, *shape).
         heights: unconstrained bin heights (K, *shape).
         slopes: unconstrained slopes (K, *shape) at knots 1 … K; that of knot K is also that of knot 0. Zero gives one.

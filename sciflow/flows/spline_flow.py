@@ -1,7 +1,5 @@
 """Neural spline flows over numbers and angles, and over the Cartesian coordinates of a molecule."""
 
-__all__ = ["spline_couplings", "spline_flow"]
-
 import torch
 from torch import Tensor
 
@@ -14,6 +12,8 @@ from .normalizing_flow import NormalizingFlow
 from .transform import Composed
 from .unbound import Unbound, circular_torsions
 from .whitening import Whiten
+
+__all__ = ["spline_couplings", "spline_flow"]
 
 
 def spline_couplings(
@@ -28,7 +28,7 @@ def spline_couplings(
 ) -> Composed:
     """Coupling layers over vectors (…, D), in pairs that move complementary random halves of the dimensions.
 
-    Arguments:
+    Args:
         circular: BoolTensor (D,), the dimensions that are angles.
         couplings, width, bins, bound, depth: see `SplineCoupling`.
         seed: names the masks, seams and initial weights.
@@ -62,7 +62,7 @@ def spline_flow(
     with respect to Cartesian volume modulo rigid motions (see `InternalCoordinates`). Coordinates and whitening are in
     float64, the network in float32; ``.double()`` makes all of it float64.
 
-    Arguments:
+    Args:
         zmatrix: LongTensor (N, 4), see `InternalCoordinates`.
         training_coordinates: (frames, N, 3) in nm; fits the whitening.
         couplings, width, bins, bound, depth, seed: see `spline_couplings`.

@@ -1,13 +1,13 @@
 """Invertible maps that carry parameters or buffers: `nn.Module` and `torch.distributions.Transform` in one."""
 
-__all__ = ["Composed", "ModuleTransform"]
-
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import cast
 
 from torch import Tensor, nn
 from torch.distributions import Transform, constraints
+
+__all__ = ["Composed", "ModuleTransform"]
 
 
 class ModuleTransform(nn.Module, Transform):

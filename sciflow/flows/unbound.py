@@ -1,7 +1,5 @@
 """Internal coordinates on the whole real line, so that no draw of a normal base is an impossible molecule."""
 
-__all__ = ["Unbound", "circular_torsions"]
-
 import math
 
 import torch
@@ -11,6 +9,8 @@ from torch import Tensor
 from ..manifolds import wrap
 from .transform import ModuleTransform
 
+__all__ = ["Unbound", "circular_torsions"]
+
 
 class Unbound(ModuleTransform):
     r"""Spreads each internal coordinate over the real line, except torsions that go round the circle.
@@ -19,7 +19,7 @@ class Unbound(ModuleTransform):
     positive, angles inside (0, π), and a linear torsion is unwrapped around c: the flow is then a bijection everywhere,
     which raw coordinates with normal tails are not (a torsion in the tail would have two latents and a wrong density).
 
-    Arguments:
+    Args:
         centre: (N−3,) circular means c of the torsions, in radians.
         circular: BoolTensor (N−3,), the torsions left as they are.
 

@@ -1,7 +1,5 @@
 """Whitening: data with unit covariance is what a flow from a normal base finds easiest."""
 
-__all__ = ["Whiten"]
-
 import math
 
 import torch
@@ -12,6 +10,8 @@ from ..errors import InputError
 from ..manifolds import wrap
 from .transform import ModuleTransform
 
+__all__ = ["Whiten"]
+
 
 class Whiten(ModuleTransform):
     r"""Decorrelates the real dimensions and turns the circular ones so that ±π falls where no data is.
@@ -20,7 +20,7 @@ class Whiten(ModuleTransform):
     correlations; of all whitening maps it keeps each y most correlated with its own x. Angles: θ ↦ θ − c.
     Everything fitted is a buffer: a checkpoint carries its whitening.
 
-    Arguments:
+    Args:
         circular: BoolTensor (D,), the dimensions that are angles.
         centre: (D,) means μ and rotations c.
         root, inverse_root: (D, D) matrices P^{-1/2} V^{-1/2} and V^{1/2} P^{1/2}, identity on angles.

@@ -1,3 +1,5 @@
+"""Internal coordinates: their values, their volume, and the frame that they rebuild."""
+
 import math
 
 import mdtraj

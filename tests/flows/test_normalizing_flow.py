@@ -1,3 +1,5 @@
+"""Flows on lines, circles and molecules: normalised, consistent, reproducible."""
+
 import copy
 import math
 from collections.abc import Callable
