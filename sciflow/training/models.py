@@ -1,7 +1,7 @@
 """What the training loop and the pipeline see: a loss, samples, and a density where there is one."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -134,13 +134,14 @@ class FieldModel(Model):
 
 
 class FlowModel(Model):
-    """A normalizing flow, trained by maximum likelihood: loss = −log q(x)."""
+    """A normalizing flow, trained by maximum likelihood: loss = −log q(x). It takes no conditions."""
 
     def __init__(self, flow: NormalizingFlow) -> None:
         super().__init__()
         self.flow = flow
 
     def loss(self, batch: Mapping[str, Any], generator: torch.Generator) -> Tensor:
+        _unconditional([key for key in batch if key != "x"])
         with torch.autocast(batch["x"].device.type, enabled=False):  # a density in bfloat16 is none
             return -self.flow.log_prob(batch["x"])
 
@@ -148,11 +149,18 @@ class FlowModel(Model):
     def sample(  # type: ignore[override]  # it has no solver to set
         self, n: int, cond: dict[str, Tensor] | None = None, generator: Generator = None, *, track_logq: bool = True
     ) -> Samples:
+        _unconditional(cond)
         x, logq = self.flow.sample(n, generator=generator)
         return Samples(x, logq if track_logq else None, nfe=1)
 
     def log_prob(self, x: Any, cond: dict[str, Tensor] | None = None) -> Tensor:
+        _unconditional(cond)
         return self.flow.log_prob(x)
+
+
+def _unconditional(cond: Collection[str] | None) -> None:
+    if cond:
+        raise InputError(f"conditions {', '.join(cond)}: a normalizing flow takes none; leave them out of the data")
 
 
 def _step(name: str) -> sampling.Step:

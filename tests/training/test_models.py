@@ -78,3 +78,15 @@ def test_a_flow_is_trained_by_maximum_likelihood() -> None:
     expected = 0.5 * (x / 2).square().sum(-1) + math.log(2 * math.pi * 4)
     torch.testing.assert_close(model.loss({"x": x}, step_generator(0)), expected)
     torch.testing.assert_close(model.log_prob(x), -expected)
+
+
+def test_a_flow_does_not_pass_over_conditions() -> None:
+    model = FlowModel(NormalizingFlow(Euclidean(1).prior(), AffineTransform(0.0, 1.0)))
+    x, label = torch.zeros(2, 1), torch.ones(2)
+    for call in (
+        lambda: model.loss({"x": x, "label": label}, step_generator(0)),
+        lambda: model.sample(2, {"label": label}),
+        lambda: model.log_prob(x, {"label": label}),
+    ):
+        with pytest.raises(InputError, match="label"):
+            call()
