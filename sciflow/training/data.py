@@ -57,6 +57,8 @@ def read_table(path: Path) -> Tensor:
         raise InputError(f"{path}: no such file") from error
     except ValueError as error:  # empty, or not text
         raise InputError(f"{path}: not a CSV file with a header and rows of numbers") from error
+    if not rows:
+        raise InputError(f"{path}: a header and no rows; add the rows")
     values = []
     for line, row in enumerate(rows, start=2):
         if len(row) != len(header):

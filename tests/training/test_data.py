@@ -49,6 +49,7 @@ def test_tables_come_in_as_written(tmp_path: Path) -> None:
         ("x,y\nnan,1\n", "line 2, column x: 'nan'"),
         ("x,y\n1,2,3\n", "line 2: 3 values under a header of 2"),
         ("", "not a CSV file"),
+        ("x,y\n", "a header and no rows"),
     ],
 )
 def test_broken_tables_name_the_place(tmp_path: Path, text: str, says: str) -> None:
