@@ -74,7 +74,7 @@ class WeightedSamples:
     def resample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Indices ``(n,)`` of an equally weighted ensemble: systematic resampling (Kitagawa, 1996)."""
         points = (torch.arange(n, dtype=torch.float64) + uniform(1, generator=generator, dtype=torch.float64)) / n
-        return torch.searchsorted(self.weights.cumsum(0), points).clamp(max=len(self) - 1)
+        return torch.searchsorted(self.weights.cumsum(0), points, right=True).clamp(max=len(self) - 1)
 
     def bootstrap(self, statistic: Callable[[Tensor], Tensor], n: int = 200, seed: int = 0) -> tuple[Tensor, Tensor]:
         """Value and standard error of ``statistic(weights)`` under resampling of the samples with replacement."""
