@@ -102,8 +102,7 @@ def sample(
     made_from = fingerprint(drawn_from, config.sampler.n)
     if _skip(out, "sample", made_from):
         return load_samples(out)
-    if config.trainer.threads is not None:
-        torch.set_num_threads(config.trainer.threads)
+    torch.set_num_threads(config.trainer.threads)
     folder = _state(out, state) / f"sample-{drawn_from}"
     samples = blocks.draw(load_model(config, data, model), config.sampler, config.seed, folder)
     with publish(out, "sample", made_from) as part:

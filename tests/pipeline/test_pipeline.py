@@ -83,7 +83,7 @@ def test_a_changed_setting_starts_afresh(gaussian: str, tiny: Config, trained: P
 
 
 def test_speed_settings_do_not_start_afresh(gaussian: str, tiny: Config, trained: Path) -> None:
-    config = replace(tiny, tree=tiny.tree | {"trainer": tiny.tree["trainer"] | {"threads": 1}})
+    config = replace(tiny, tree=tiny.tree | {"trainer": tiny.tree["trainer"] | {"threads": 2}})
     pipeline.train(config, trained / "data", trained / "model")
     assert len(list((trained / ".state").glob("train-*"))) == 1
 

@@ -24,7 +24,7 @@ rule evaluate:
         f"{RESULTS}/{{run}}/logs/evaluate.benchmark.tsv"
     conda:
         "../envs/sciflow.yaml"
-    threads: 2
+    threads: 1
     resources:
         mem_mb=4000,
         runtime=60,

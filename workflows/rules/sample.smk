@@ -13,7 +13,7 @@ rule sample:
     retries: 1
     conda:
         "../envs/sciflow.yaml"
-    threads: 2
+    threads: 1
     resources:
         mem_mb=8000,
         runtime=720,

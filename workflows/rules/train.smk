@@ -20,7 +20,7 @@ rule train:
     retries: 1
     conda:
         "../envs/sciflow.yaml"
-    threads: 2
+    threads: 1
     resources:
         mem_mb=8000,
         runtime=720,
