@@ -20,6 +20,7 @@ __all__ = ["KB", "Replicas", "hot_seeds", "replica_exchange", "short_runs"]
 KB = (unit.MOLAR_GAS_CONSTANT_R).value_in_unit(unit.kilojoule_per_mole / unit.kelvin)  # kJ/(mol K)
 Tick = Callable[[], object]  # called once for every unit of work done
 _TIMESTEP = 0.001  # ps
+_HOT_STREAM = 2**30  # added to a seed: not a seed of the short runs, and never 0, which OpenMM reads as "any"
 _FRICTION = 5.0  # 1/ps: fast sampling, no kinetics is read off these runs
 
 
@@ -27,6 +28,7 @@ def hot_seeds(
     molecule: MolecularSystem, temperature: float, n: int, spacing: int, seed: int, tick: Tick = lambda: None
 ) -> np.ndarray:
     """``(n, N, 3)`` nm: frames of one hot run, ``spacing`` steps apart."""
+    seed += _HOT_STREAM
     context = _context(molecule, temperature, seed)
     context.setPositions(molecule.positions)
     context.setVelocitiesToTemperature(temperature, seed)

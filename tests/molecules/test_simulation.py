@@ -47,5 +47,5 @@ def test_short_runs_forget_the_hot_temperature_but_not_their_seed():
 
 def test_runs_are_reproducible():
     molecule = from_sequence("ACE-ALA-NME")
-    a, b = (hot_seeds(molecule, 700.0, n=2, spacing=100, seed=3) for _ in range(2))
+    a, b = (hot_seeds(molecule, 700.0, n=2, spacing=100, seed=0) for _ in range(2))
     np.testing.assert_array_equal(a, b)
