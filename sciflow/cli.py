@@ -63,6 +63,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(2)
     except BrokenPipeError:  # … | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        print(f"sciflow: error: {error.filename}: {error.strerror}; choose another place or mend it", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print("sciflow: stopped; the same command continues", file=sys.stderr)
         sys.exit(130)

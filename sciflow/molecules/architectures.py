@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from openmm import app
 from torch import Tensor
 
+from ..errors import require_above
 from ..flows import spline_flow
 from ..manifolds import Euclidean, Normal
 from ..nets import EGNNField
@@ -25,6 +26,10 @@ class SplineFlow:
     width: int = 96
     bins: int = 8
 
+    def __post_init__(self) -> None:
+        require_above(0, "model.", self, "couplings", "width")
+        require_above(1, "model.", self, "bins")
+
     def build(self, topology: app.Topology, frames: Tensor, seed: int = 0) -> Model:
         return FlowModel(
             spline_flow(
@@ -40,6 +45,9 @@ class EquivariantFlow:
 
     width: int = 32
     depth: int = 3
+
+    def __post_init__(self) -> None:
+        require_above(0, "model.", self, "width", "depth")
 
     def build(self, topology: app.Topology, frames: Tensor, seed: int = 0) -> Model:
         manifold = Euclidean(3, centered=True)

@@ -15,7 +15,7 @@ from openmm import app
 from torch import Tensor
 
 from ..boltzmann import OpenMMEnergy, WeightedSamples
-from ..errors import InputError
+from ..errors import InputError, require_above
 from ..study import Evaluation
 from ..training import Model, Progress, SafetensorsDataset, Samples, save_tensors
 from . import simulation
@@ -23,7 +23,7 @@ from .ensembles import Ensembles
 from .peptide_figures import captions, figures
 from .peptide_metrics import metrics
 from .reference import Reference, Tempering, load_reference, make_reference, shipped_reference
-from .system import FORCE_FIELD, MolecularSystem, from_pdb, from_sequence
+from .system import FORCE_FIELD, MolecularSystem, fastest_platform, from_pdb, from_sequence
 from .torsions import phi_psi
 from .zmatrix import zmatrix
 
@@ -46,6 +46,13 @@ class Simulation:
     equilibration: int = 4_000  # steps thrown away at the start of each run
     steps: int = 32_000  # per run
     stride: int = 25  # steps between two frames
+
+    def __post_init__(self) -> None:
+        require_above(0, "simulation.", self, "hot_temperature", "hot_spacing", "steps", "stride")
+        require_above(2, "simulation.", self, "runs")
+        require_above(-1, "simulation.", self, "equilibration")
+        if self.stride > self.steps:
+            raise InputError(f"simulation.stride={self.stride} must not exceed simulation.steps={self.steps}")
 
 
 @dataclass
@@ -71,6 +78,10 @@ class PeptideStudy:
     evaluation: Comparison = field(default_factory=Comparison)
     architecture: Any = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_above(0, "", self, "temperature")
+        require_above(-1, "", self, "seed")
 
     def prepare(self, raw: Path | None, out: Path) -> None:
         """Simulate and split by runs: train, val and test frames ``x (F, N, 3)`` in nm, topology.pdb, system.xml."""
@@ -109,6 +120,7 @@ class PeptideStudy:
             "frames": counts,
             "split": "by simulation run",
             "seeds": {"hot frames": sim.runs, "kept": len(seeds)},
+            "platform": fastest_platform(molecule.system, molecule.positions),
             "dropped": {"stereochemistry or cis peptide bond": dropped},
             "bias": f"basin populations are those of seeds at {sim.hot_temperature:g} K, not of {self.temperature:g} K",
         }

@@ -152,7 +152,7 @@ def _build(pdb: app.PDBFile, source: str, forcefield: tuple[str, ...]) -> Molecu
     modeller = app.Modeller(pdb.topology, pdb.positions)
     try:
         with _seeded(0):
-            modeller.addHydrogens(field)
+            modeller.addHydrogens(field, platform=openmm.Platform.getPlatformByName("Reference"))
         system = field.createSystem(
             modeller.topology, nonbondedMethod=app.NoCutoff, constraints=None, rigidWater=False, removeCMMotion=False
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from ..errors import InputError
 from .ema import EMA
 from .models import Model
 
@@ -30,7 +31,10 @@ def restore(path: Path, model: Model, optimizer: torch.optim.Optimizer, ema: EMA
     """Put back what :func:`save` wrote; without a file, the state before the first step."""
     if not path.exists():
         return State()
-    saved = torch.load(path, map_location=device, weights_only=True)
+    try:
+        saved = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # torch raises whatever its unpickler meets
+        raise InputError(f"{path}: not a checkpoint that can be read; delete it to train from the start") from error
     model.load_state_dict(saved["model"])
     optimizer.load_state_dict(saved["optimizer"])
     ema.load(saved["ema"])

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from ..errors import InputError
+from ..errors import InputError, require_above
 from . import checkpoint
 from .data import save_tensors
 from .ema import EMA
@@ -68,9 +68,8 @@ class TrainerConfig:
     checkpoint_every: float = 30.0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "lr", "clip", "devices", "threads"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"trainer.{name}={getattr(self, name)} must be greater than 0")
+        require_above(0, "trainer.", self, "steps", "batch_size", "lr", "clip", "devices", "threads")
+        require_above(-1, "trainer.", self, "warmup", "workers")
         if self.precision not in PRECISIONS:
             raise InputError(f"trainer.precision={self.precision!r} is not one of {', '.join(PRECISIONS)}")
         if not 0 <= self.ema < 1:

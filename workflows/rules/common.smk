@@ -3,7 +3,8 @@ import shlex
 import sys
 from pathlib import Path
 
-from sciflow import __version__
+from sciflow import __version__, load_config
+from sciflow.errors import InputError
 
 RUNS = config["runs"]
 RESULTS = config["results"]
@@ -38,6 +39,13 @@ for name, run in RUNS.items():
         raise WorkflowError(
             f"run {name}: data: {run['data']} is not a run; runs are {', '.join(RUNS)}"
         )
+
+
+for name, run in RUNS.items():  # a typo stops before any job, not when its stage starts
+    try:
+        load_config(run["study"], run.get("overrides", []))
+    except InputError as error:
+        raise WorkflowError(f"run {name}: {error}")
 
 
 def stage_of(override):
