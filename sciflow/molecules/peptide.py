@@ -23,7 +23,7 @@ from .ensembles import Ensembles
 from .peptide_figures import captions, figures
 from .peptide_metrics import metrics
 from .reference import Reference, Tempering, load_reference, make_reference, shipped_reference
-from .system import FORCE_FIELD, MolecularSystem, fastest_platform, from_pdb, from_sequence
+from .system import FORCE_FIELD, MolecularSystem, from_pdb, from_sequence
 from .torsions import phi_psi
 from .zmatrix import zmatrix
 
@@ -120,7 +120,7 @@ class PeptideStudy:
             "frames": counts,
             "split": "by simulation run",
             "seeds": {"hot frames": sim.runs, "kept": len(seeds)},
-            "platform": fastest_platform(molecule.system, molecule.positions),
+            "platform": molecule.platform,
             "dropped": {"stereochemistry or cis peptide bond": dropped},
             "bias": f"basin populations are those of seeds at {sim.hot_temperature:g} K, not of {self.temperature:g} K",
         }

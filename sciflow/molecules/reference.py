@@ -20,7 +20,7 @@ import torch
 from ..errors import InputError
 from ..training import Progress
 from .simulation import KB, Replicas, replica_exchange
-from .system import MolecularSystem, fastest_platform
+from .system import MolecularSystem
 from .torsions import phi_psi
 
 __all__ = ["BIN_EDGES", "Reference", "Tempering", "load_reference", "make_reference", "shipped_reference"]
@@ -111,7 +111,7 @@ def make_reference(
     runs = [Replicas(**np.load(store / f"{w}.npz")) for w in range(walkers)]
     about |= {
         "command": command,
-        "platform": fastest_platform(molecule.system, molecule.positions),
+        "platform": molecule.platform,
         "walkers": walkers,
         "temperatures_K": [round(float(t), 1) for t in temperatures],
         "md_steps": walkers * tempering.rounds * tempering.steps * tempering.replicas,

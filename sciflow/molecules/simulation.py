@@ -13,7 +13,7 @@ import numpy as np
 import openmm
 from openmm import unit
 
-from .system import MolecularSystem, fastest_platform
+from .system import MolecularSystem
 
 __all__ = ["KB", "Replicas", "hot_seeds", "replica_exchange", "short_runs"]
 
@@ -102,8 +102,7 @@ def replica_exchange(
     every round records one frame of the lowest temperature. The first tenth is thrown away.
     """
     rng = np.random.default_rng(seed)
-    platform = fastest_platform(molecule.system, molecule.positions)
-    contexts = [_context(molecule, t, seed * 1000 + i + 1, platform) for i, t in enumerate(temperatures)]
+    contexts = [_context(molecule, t, seed * 1000 + i + 1) for i, t in enumerate(temperatures)]
     for context, t in zip(contexts, temperatures, strict=True):
         context.setPositions(molecule.positions)
         context.setVelocitiesToTemperature(t, int(rng.integers(2**31 - 1)))
@@ -134,11 +133,10 @@ def _swap(cold: openmm.Context, hot: openmm.Context, t_cold: float, t_hot: float
         context.setVelocities(state.getVelocities(asNumpy=True) * np.sqrt(scale))
 
 
-def _context(molecule: MolecularSystem, temperature: float, seed: int, platform: str | None = None) -> openmm.Context:
+def _context(molecule: MolecularSystem, temperature: float, seed: int) -> openmm.Context:
     integrator = openmm.LangevinMiddleIntegrator(temperature, _FRICTION, _TIMESTEP)
     integrator.setRandomNumberSeed(seed)
-    name = platform or fastest_platform(molecule.system, molecule.positions)
-    return openmm.Context(molecule.system, integrator, openmm.Platform.getPlatformByName(name))
+    return openmm.Context(molecule.system, integrator, openmm.Platform.getPlatformByName(molecule.platform))
 
 
 def _positions(context: openmm.Context) -> np.ndarray:

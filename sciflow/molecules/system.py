@@ -49,6 +49,11 @@ class MolecularSystem:
         """What dynamics must keep: handedness of the centres and trans peptide bonds, as at ``positions``."""
         return Stereochemistry.of(self.topology, torch.as_tensor(self.positions))
 
+    @cached_property
+    def platform(self) -> str:
+        """OpenMM platform of all simulations: timed once, and carried along to every process."""
+        return fastest_platform(self.system, self.positions)
+
     def write_pdb(self, path: Path) -> None:
         """Topology and minimised coordinates as a PDB file."""
         with open(path, "w") as file:
