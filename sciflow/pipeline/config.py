@@ -33,7 +33,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ..errors import InputError
 from ..study import Study
-from ..training import TrainerConfig
+from ..training import TrainerConfig, solver_step
 
 __all__ = ["Config", "SamplerConfig", "load_config", "read_config"]
 
@@ -65,6 +65,8 @@ class SamplerConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"sampler.{name}={value} must be at least 1")
+        if self.step is not None:
+            solver_step(self.step)
 
     def settings(self) -> dict[str, Any]:
         """What the model's ``sample`` is told."""

@@ -2,7 +2,7 @@
 
 from .data import SafetensorsDataset, load_tensors, read_table, save_splits, save_tensors
 from .fit import TrainerConfig, fit
-from .models import FieldModel, FlowModel, Model, Samples
+from .models import FieldModel, FlowModel, Model, Samples, solver_step
 from .progress import Progress
 
 __all__ = [
@@ -18,4 +18,5 @@ __all__ = [
     "read_table",
     "save_splits",
     "save_tensors",
+    "solver_step",
 ]

@@ -15,7 +15,7 @@ from ..nets import Field
 from ..paths import Coupling, Path
 from ..rng import Generator
 
-__all__ = ["FieldModel", "FlowModel", "Model", "Samples"]
+__all__ = ["FieldModel", "FlowModel", "Model", "Samples", "solver_step"]
 
 _STEPS: dict[str, type[sampling.Step]] = {
     "euler": sampling.Euler,
@@ -121,7 +121,7 @@ class FieldModel(Model):
             self.field,
             x0,
             grid,
-            step=_step(step),
+            step=solver_step(step),
             track_logq=track_logq,
             logq0=self.prior.log_prob(x0) if track_logq else None,
             cond=cond,
@@ -163,7 +163,8 @@ def _unconditional(cond: Collection[str] | None) -> None:
         raise InputError(f"conditions {', '.join(cond)}: a normalizing flow takes none; leave them out of the data")
 
 
-def _step(name: str) -> sampling.Step:
+def solver_step(name: str) -> sampling.Step:
+    """The step that a configuration names. Raises InputError, naming those there are."""
     if name not in _STEPS:
         raise InputError(f"sampler.step={name!r} is not a step: use one of {', '.join(_STEPS)}")
     return _STEPS[name]()
