@@ -64,7 +64,7 @@ class Manifold(ABC, Generic[S]):
     finite gradients where it is not (coincident points, cut loci).
     """
 
-    #: Radius of the ball on which ``expmap`` is one to one.
+    #: Radius of the balls on which ``expmap`` is one to one; 0 where a boundary comes arbitrarily close.
     injectivity_radius: float = float("inf")
 
     @property
@@ -117,6 +117,17 @@ class Manifold(ABC, Generic[S]):
     def embed(self, x: S, u: S) -> S:
         """``d/dε expmap(x, ε·u)`` at 0 in the ambient coordinates of ``x``; ``u`` itself where tangents are ambient."""
         return u
+
+    def coordinates(self, x: S) -> S:
+        """Smooth and single-valued functions of the point, ``(B, *E, F)``, that separate points: what networks read."""
+        return x.flatten(-len(self.point_shape))  # type: ignore[attr-defined]
+
+    def log_volume_rate(self, x: S, u: S) -> Tensor | float:
+        """``d/dε log √det g`` along the tangent ``u``, ``(B, *E)``, of the metric in the coordinates of tangents.
+
+        Zero where tangents are dot-product coordinates of a flat ambient space, or of a left-invariant frame.
+        """
+        return 0.0
 
     def dist(self, x: S, y: S) -> Tensor:
         """Geodesic distance ``(B, *E)``; its gradient at ``x = y`` is zero."""

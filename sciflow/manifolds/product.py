@@ -66,6 +66,12 @@ class Product(Manifold[Point]):
         terms = [factor.inner(x[name], u[name], v[name]) for name, factor in self.factors.items()]
         return torch.stack(terms).sum(0)
 
+    def coordinates(self, x: Point) -> Point:
+        return {name: factor.coordinates(x[name]) for name, factor in self.factors.items()}
+
+    def log_volume_rate(self, x: Point, u: Point) -> Tensor | float:
+        return sum(factor.log_volume_rate(x[name], u[name]) for name, factor in self.factors.items())
+
     def cut_locus(self, x0: Point, x1: Point) -> Tensor:
         return torch.stack([factor.cut_locus(x0[name], x1[name]) for name, factor in self.factors.items()]).any(0)
 

@@ -58,6 +58,10 @@ class SO3(Manifold[Tensor]):
     def embed(self, x: Tensor, u: Tensor) -> Tensor:
         return multiply(x, torch.cat([torch.zeros_like(u[..., :1]), u / 2], dim=-1))
 
+    def coordinates(self, x: Tensor) -> Tensor:
+        i, j = torch.triu_indices(4, 4, device=x.device)
+        return x[..., i] * x[..., j]  # even in q
+
     def cut_locus(self, x0: Tensor, x1: Tensor) -> Tensor:
         return (x0 * x1).sum(-1).abs() < 16 * torch.finfo(x0.dtype).eps
 

@@ -48,6 +48,9 @@ class FlatTorus(Manifold[Tensor]):
     def proju(self, x: Tensor, u: Tensor) -> Tensor:
         return u
 
+    def coordinates(self, x: Tensor) -> Tensor:
+        return torch.cat([x.sin(), x.cos()], -1)
+
     def cut_locus(self, x0: Tensor, x1: Tensor) -> Tensor:
         turn = wrap(x1 - x0).abs()
         return (math.pi - turn < 32 * torch.finfo(turn.dtype).eps).any(-1)

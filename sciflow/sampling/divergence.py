@@ -23,11 +23,13 @@ def divergence(
 ) -> Tensor:
     r"""Riemannian divergence ``(B,)`` of ``velocity(x, t)``, summed over the event.
 
-    .. math:: \operatorname{div} v = \sum_i \langle P e_i, \tfrac{d}{d\varepsilon} v(\exp_x(\varepsilon P e_i)) \rangle
+    .. math:: \operatorname{div} v = \sum_i e_i \cdot P\, \tfrac{d}{d\varepsilon} v(\exp_x(\varepsilon P e_i))
+              + \tfrac{d}{d\varepsilon} \log \sqrt{\det g}\,(\exp_x(\varepsilon v))
 
-    over the standard basis of the tangent coordinates, with ``P = proju``. Exact by default; with a ``probe``
-    (tangent-shaped, independent coordinates of mean 0 and variance 1) the unbiased estimate in which ``P probe``
-    replaces the sum over ``P e_i`` (Hutchinson 1990; Grathwohl et al. 2018, arXiv:1810.01367).
+    over the standard basis of the tangent coordinates, with ``P = proju``: the trace of the derivative in the tangent
+    space, and the change of the volume element where coordinates do not keep it. Exact by default; with a ``probe``
+    (tangent-shaped, independent coordinates of mean 0 and variance 1) the unbiased estimate in which the probe
+    replaces the sum over ``e_i`` (Hutchinson 1990; Grathwohl et al. 2018, arXiv:1810.01367).
 
     Args:
         velocity: ``(x, t) -> tangent``. Sample ``b`` of the velocity must depend on sample ``b`` of ``x`` alone.
@@ -55,9 +57,10 @@ def velocity_and_divergence(
     x = _in_order(manifold, x)
     keep = torch.is_grad_enabled() and any(leaf.requires_grad for leaf in leaves(x))
     with torch.enable_grad():
-        z = x if keep else tree_map(lambda leaf: leaf.detach().requires_grad_(), x)
+        z = tree_map(lambda leaf: leaf.view_as(leaf) if keep else leaf.detach().requires_grad_(), x)
         v = _in_order(manifold, velocity(z, t))
-        out = _joined(v)
+        fixed = x if keep else tree_map(torch.Tensor.detach, x)
+        out = _joined(manifold.proju(fixed, v))  # the projection at x stays while the velocity moves
     if not out.requires_grad:
         raise ValueError("the velocity carries no gradient to x: compute it without no_grad (if constant, add 0 * x)")
     if probe is not None:
@@ -65,10 +68,11 @@ def velocity_and_divergence(
     else:
         eye = torch.eye(out.shape[1], dtype=out.dtype, device=out.device)
         directions = eye[:, None].expand(-1, *out.shape)
-    total = out.new_zeros(out.shape[0])
+    v = v if keep else tree_map(torch.Tensor.detach, v)
+    total = _volume_rate(manifold, fixed, v)
     for batch in directions.split(chunk or _chunk(out)):
         total = total + _quadratic_form(manifold, z, v, out, batch, keep)
-    return (v if keep else tree_map(torch.Tensor.detach, v)), total
+    return v, total
 
 
 def rademacher(manifold: Manifold[Any], x: Any, generator: Generator = None) -> Any:
@@ -80,13 +84,13 @@ def rademacher(manifold: Manifold[Any], x: Any, generator: Generator = None) -> 
 
 
 def _quadratic_form(manifold: Manifold[Any], z: State, v: State, out: Tensor, directions: Tensor, keep: bool) -> Tensor:
-    """Sum over ``directions (C, B, n)`` of ``⟨P e, Dv·embed(P e)⟩``, by pulling ``P e`` back through the network."""
+    """Sum over ``directions (C, B, n)`` of ``e · P Dv·embed(P e)``, by pulling ``e`` back through ``P v``."""
     with torch.set_grad_enabled(keep):
         tangents = manifold.proju(z, _split(directions, v))
         pulled = torch.autograd.grad(
             out,
             leaves(z),
-            _joined(tangents, 2),
+            directions,
             is_grads_batched=True,
             retain_graph=True,
             create_graph=keep,
@@ -95,6 +99,12 @@ def _quadratic_form(manifold: Manifold[Any], z: State, v: State, out: Tensor, di
         )
         moved = leaves(manifold.embed(z, tangents))
         return torch.stack([(g * m).flatten(2).sum((0, 2)) for g, m in zip(pulled, moved, strict=True)]).sum(0)
+
+
+def _volume_rate(manifold: Manifold[Any], x: State, v: State) -> Tensor:
+    first = leaves(x)[0]
+    rate = torch.as_tensor(manifold.log_volume_rate(x, v)).to(first)
+    return rate.reshape(len(first), -1).sum(1) if rate.ndim else rate.expand(len(first))
 
 
 def _chunk(out: Tensor) -> int:
