@@ -1,8 +1,8 @@
 """Networks: velocity fields on manifolds, one file per symmetry."""
 
 from .egnn import EGNNField
-from .embedding import TimeEmbedding
+from .embedding import Features, TimeEmbedding
 from .field import Field, FunctionField
 from .mlp import MLPField
 
-__all__ = ["EGNNField", "Field", "FunctionField", "MLPField", "TimeEmbedding"]
+__all__ = ["EGNNField", "Features", "Field", "FunctionField", "MLPField", "TimeEmbedding"]

@@ -1,32 +1,68 @@
-"""Time as a vector that a network can read."""
+"""Time, and points of a manifold, as vectors that a network can read."""
 
 import math
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-__all__ = ["TimeEmbedding"]
+from ..manifolds import FlatTorus, Manifold, Product
+
+__all__ = ["Features", "TimeEmbedding"]
+
+_SHARPEST = 0.002  # of 1 − t: how close to the data the logarithmic clock still tells times apart
 
 
 class TimeEmbedding(nn.Module):
-    """Sines and cosines of a time, then a small network.
+    r"""A small network on the harmonics of two clocks, ``t`` and ``ℓ = −log(1 + ε − t)`` (scaled to run from 0 to 1).
 
-    ``[sin ω_k t, cos ω_k t]`` with ``frequencies`` angular frequencies ω spread geometrically from 1 to
-    ``max_frequency``. The highest one bounds how fast the field may change in time: derivatives along time
-    (adaptive steps, Eulerian objectives) grow with it, hence the modest default.
-
-    Source: Vaswani et al. 2017, arXiv:1706.03762.
+    ``[τ, \sin πkτ, \cos πkτ]``, ``k = 1 … frequencies``, of both. The field of sharp data changes at the pace of ℓ: as
+    fast as ``1/(1 − t)`` near the data, down to ``1 − t = ε = 0.002``.
     """
 
     omega: Tensor
 
-    def __init__(self, width: int, frequencies: int = 16, max_frequency: float = 64.0) -> None:
+    def __init__(self, width: int, frequencies: int = 8) -> None:
         super().__init__()
-        omega = torch.linspace(0, math.log(max_frequency), frequencies).exp()
-        self.register_buffer("omega", omega, persistent=False)
-        self.net = nn.Sequential(nn.Linear(2 * frequencies, width), nn.SiLU(), nn.Linear(width, width))
+        self.register_buffer("omega", math.pi * torch.arange(1.0, frequencies + 1), persistent=False)
+        self.net = nn.Sequential(nn.Linear(2 + 4 * frequencies, width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(self, t: Float[Tensor, " B"]) -> Float[Tensor, "B width"]:
-        angle = t[:, None] * self.omega
-        return self.net(torch.cat([angle.sin(), angle.cos()], -1))
+        late = -(1 + _SHARPEST - t).log() / -math.log(_SHARPEST)
+        clocks = torch.stack([t, late], -1)
+        angle = (clocks[..., None] * self.omega).flatten(-2)
+        return self.net(torch.cat([clocks, angle.sin(), angle.cos()], -1))
+
+
+class Features(nn.Module):
+    """What a network reads of a point, ``(B, *E, F)``: single-valued on the manifold, and as fine as asked for.
+
+    Angles of a torus enter by their first ``harmonics`` (sin kx, cos kx); points of any other manifold by its
+    ``coordinates`` c and, with ``fourier`` > 0, by as many ``sin ω·c`` and ``cos ω·c``, of random directions and of
+    lengths spread geometrically from 1 to ``sharpness`` (Tancik et al. 2020, arXiv:2006.10739): data with detail of size
+    δ need a sharpness of some 1/δ.
+    """
+
+    def __init__(self, manifold: Manifold[Any], harmonics: int = 3, fourier: int = 0, sharpness: float = 64.0) -> None:
+        super().__init__()
+        self.manifold, self.harmonics = manifold, harmonics
+        width = manifold.coordinates(manifold.random(1)).shape[-1]
+        self.size = width + 2 * fourier
+        self.omega = None
+        if isinstance(manifold, FlatTorus):
+            self.size = 2 * harmonics * manifold.d
+        elif fourier:
+            directions = nn.functional.normalize(torch.randn(width, fourier), dim=0)
+            lengths = torch.linspace(0, math.log(sharpness), fourier).exp()
+            self.omega = nn.Parameter(directions * lengths, requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if isinstance(self.manifold, FlatTorus):
+            angle = torch.cat([k * x for k in range(1, self.harmonics + 1)], -1)
+            return torch.cat([angle.sin(), angle.cos()], -1)
+        c = self.manifold.coordinates(x)
+        if self.omega is None:
+            return c
+        angle = c @ self.omega
+        return torch.cat([c, angle.sin(), angle.cos()], -1)

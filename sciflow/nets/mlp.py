@@ -6,22 +6,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..manifolds import SO3, FlatTorus, Manifold, Product, State, leaves
-from .embedding import TimeEmbedding
+from ..manifolds import Manifold, Product, State
+from .embedding import Features, TimeEmbedding
 from .field import Field
 
-__all__ = ["MLPField", "features"]
+__all__ = ["MLPField"]
 
-# Of each angle: enough to tell the wells of a torsion apart, few enough to stay smooth.
-HARMONICS = 3
+CONTEXT = 48  # numbers that carry time and conditions to the blocks; as wide as a block, they would cost as much
 
 
 class MLPField(Field):
     """Residual MLP that sees the whole event at once.
 
-    The state enters through ``features``, well defined on the manifold (an angle and the same angle + 2π, a
-    quaternion and its negative are one point); the output, of ``tangent_shape`` at every place of the event, is
-    projected to the tangent space at ``x``. Time and condition are added in every block.
+    The state enters through ``Features``, well defined on the manifold (an angle and the same angle + 2π, a quaternion
+    and its negative are one point); the output, of ``tangent_shape`` at every place of the event, is projected to the
+    tangent space at ``x``. Each block is ``h + dropout(silu(W h + c))``, with ``c`` of the time and the conditions.
 
     Args:
         manifold: where the states live; a ``Product`` takes and returns dictionaries.
@@ -30,6 +29,8 @@ class MLPField(Field):
         depth: number of residual blocks.
         cond_dim: numbers per sample in the conditions together. They are flattened and joined in the order of
             their names, so any keyword of ``velocity`` is welcome.
+        harmonics, fourier, sharpness: of the ``Features``.
+        dropout: in training, the share of each block's output that is left out.
     """
 
     def __init__(
@@ -39,22 +40,32 @@ class MLPField(Field):
         width: int = 128,
         depth: int = 3,
         cond_dim: int = 0,
+        harmonics: int = 3,
+        fourier: int = 0,
+        sharpness: float = 64.0,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__(manifold)
         self.event_shape = tuple(event_shape)
         self.cond_dim = cond_dim
         places = math.prod(self.event_shape)
-        parts = manifold.factors if isinstance(manifold, Product) else {"": manifold}
+        parts = manifold.factors if isinstance(manifold, Product) else {"x": manifold}
+        self.features = nn.ModuleDict(
+            {name: Features(part, harmonics, fourier, sharpness) for name, part in parts.items()}
+        )
         self.sizes = [places * math.prod(part.tangent_shape) for part in parts.values()]
-        self.inward = nn.Linear(places * sum(map(_feature_dim, parts.values())), width)
-        self.time = TimeEmbedding(width)
-        self.condition = nn.Linear(cond_dim, width) if cond_dim else None
-        self.blocks = nn.ModuleList(_Block(width) for _ in range(depth))
+        self.inward = nn.Linear(places * sum(f.size for f in self.features.values()), width)
+        self.time = TimeEmbedding(CONTEXT)
+        self.condition = nn.Linear(cond_dim, CONTEXT) if cond_dim else None
+        self.blocks = nn.ModuleList(_Block(width, dropout) for _ in range(depth))
         self.outward = nn.Linear(width, sum(self.sizes))
 
     def velocity(self, x: State, t: Tensor, **cond: Tensor) -> State:
-        h = self.inward(_joined(features(self.manifold, x)))
-        context = self.time(t) + self._condition(cond)
+        parts = x if isinstance(x, dict) else {"x": x}
+        read = torch.cat([features(parts[name]).flatten(1) for name, features in self.features.items()], -1)
+        with torch.autocast(read.device.type, enabled=False):  # in bfloat16 a place would keep three digits
+            h = self.inward(read)
+        context = nn.functional.silu(self.time(t) + self._condition(cond))
         for block in self.blocks:
             h = block(h, context)
         return self.manifold.proju(x, self._split(self.outward(h)))
@@ -78,37 +89,12 @@ class MLPField(Field):
         return {name: tangent(part, u) for (name, part), u in zip(self.manifold.factors.items(), pieces, strict=True)}
 
 
-def features(manifold: Manifold[Any], x: Any) -> Any:
-    """Coordinates that are smooth and single-valued on the manifold, ``(B, *E, F)``.
-
-    The first harmonics ``sin kx, cos kx`` on the torus, the products ``q_i q_j`` of the quaternion on SO(3) (even in
-    ``q``), the ambient coordinates elsewhere; factor by factor on a ``Product``.
-    """
-    if isinstance(manifold, Product):
-        return {name: features(part, x[name]) for name, part in manifold.factors.items()}
-    if isinstance(manifold, FlatTorus):
-        angle = torch.cat([k * x for k in range(1, HARMONICS + 1)], -1)
-        return torch.cat([angle.sin(), angle.cos()], -1)
-    if isinstance(manifold, SO3):
-        i, j = torch.triu_indices(4, 4, device=x.device)
-        return x[..., i] * x[..., j]
-    return x.flatten(-len(manifold.point_shape)) if manifold.point_shape else x[..., None]
-
-
 class _Block(nn.Module):
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.context = nn.Linear(width, width)
-        self.net = nn.Sequential(nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+        self.inner = nn.Linear(width, width)
+        self.context = nn.Linear(CONTEXT, width, bias=False)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, h: Tensor, context: Tensor) -> Tensor:
-        return h + self.net(self.norm(h) + self.context(context))
-
-
-def _feature_dim(manifold: Manifold[Any]) -> int:
-    return features(manifold, torch.zeros(1, *manifold.point_shape)).shape[-1]
-
-
-def _joined(x: State) -> Tensor:
-    return torch.cat([part.flatten(1) for part in leaves(x)], -1)
+        return h + self.dropout(nn.functional.silu(self.inner(h) + self.context(context)))

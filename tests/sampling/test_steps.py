@@ -8,7 +8,6 @@ import torch
 from sciflow.errors import InputError
 from sciflow.manifolds import SO3, Euclidean, FlatTorus, Product, Sphere, tree_map
 from sciflow.nets import FunctionField, MLPField
-from sciflow.nets.mlp import features
 from sciflow.sampling import RK4, Dopri5, Euler, Midpoint, sample
 
 MANIFOLDS = {
@@ -29,7 +28,7 @@ def flow(request):
 
     def velocity(x, t):
         def part(m, x):
-            f = features(m, x)
+            f = m.coordinates(x)
             weight = torch.randn(f.shape[-1], math.prod(m.tangent_shape), generator=g.manual_seed(5), dtype=f.dtype)
             wave = torch.sin(f @ weight + t.reshape(-1, *(1,) * (f.ndim - 1)))
             return m.proju(x, wave + (wave.roll(1, 1) if event else 0))
