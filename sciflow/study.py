@@ -14,7 +14,11 @@ __all__ = ["Evaluation", "Metric", "Study"]
 
 @dataclass
 class Metric:
-    """A number with what it must be read beside: its error, the sample size, the trivial baseline, the reference."""
+    """A number with what it must be read beside.
+
+    Its error, the sample size, the trivial baseline (floor), what a perfect answer would give (reference), what was
+    published.
+    """
 
     value: float
     error: float | None = None
@@ -22,6 +26,7 @@ class Metric:
     floor: float | None = None
     reference: float | None = None
     unit: str | None = None
+    published: float | None = None
 
 
 @dataclass

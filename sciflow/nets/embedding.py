@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..manifolds import FlatTorus, Manifold, Product
+from ..manifolds import FlatTorus, Manifold
 
 __all__ = ["Features", "TimeEmbedding"]
 
@@ -40,8 +40,8 @@ class Features(nn.Module):
 
     Angles of a torus enter by their first ``harmonics`` (sin kx, cos kx); points of any other manifold by its
     ``coordinates`` c and, with ``fourier`` > 0, by as many ``sin ω·c`` and ``cos ω·c``, of random directions and of
-    lengths spread geometrically from 1 to ``sharpness`` (Tancik et al. 2020, arXiv:2006.10739): data with detail of size
-    δ need a sharpness of some 1/δ.
+    lengths spread geometrically from 1 to ``sharpness`` (Tancik et al. 2020, arXiv:2006.10739): data with detail of
+    size δ need a sharpness of some 1/δ.
     """
 
     def __init__(self, manifold: Manifold[Any], harmonics: int = 3, fourier: int = 0, sharpness: float = 64.0) -> None:

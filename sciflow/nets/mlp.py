@@ -50,11 +50,10 @@ class MLPField(Field):
         self.cond_dim = cond_dim
         places = math.prod(self.event_shape)
         parts = manifold.factors if isinstance(manifold, Product) else {"x": manifold}
-        self.features = nn.ModuleDict(
-            {name: Features(part, harmonics, fourier, sharpness) for name, part in parts.items()}
-        )
+        features = {name: Features(part, harmonics, fourier, sharpness) for name, part in parts.items()}
+        self.features = nn.ModuleDict(features)
         self.sizes = [places * math.prod(part.tangent_shape) for part in parts.values()]
-        self.inward = nn.Linear(places * sum(f.size for f in self.features.values()), width)
+        self.inward = nn.Linear(places * sum(f.size for f in features.values()), width)
         self.time = TimeEmbedding(CONTEXT)
         self.condition = nn.Linear(cond_dim, CONTEXT) if cond_dim else None
         self.blocks = nn.ModuleList(_Block(width, dropout) for _ in range(depth))

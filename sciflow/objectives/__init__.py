@@ -1,5 +1,5 @@
 """What a field regresses."""
 
-from .flow_matching import FlowMatching
+from .flow_matching import FlowMatching, Late
 
-__all__ = ["FlowMatching"]
+__all__ = ["FlowMatching", "Late"]

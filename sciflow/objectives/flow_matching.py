@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from ..manifolds import tree_map
@@ -10,7 +11,18 @@ from ..nets import Field
 from ..paths import Pair, Path
 from ..rng import Generator, uniform
 
-__all__ = ["FlowMatching"]
+__all__ = ["FlowMatching", "Late"]
+
+
+@dataclass(frozen=True)
+class Late:
+    """Times ``t = 1 − (1 − u)^power`` of ``u`` in [0, 1]: for power > 1 they crowd near the data, where sharp data make
+    the field hard."""
+
+    power: float
+
+    def __call__(self, u: Tensor) -> Tensor:
+        return 1 - (1 - u) ** self.power
 
 
 @dataclass(frozen=True)
@@ -23,17 +35,17 @@ class FlowMatching:
     arXiv:2210.02747; on manifolds Chen, Lipman 2023, arXiv:2302.03660). Where the conditions hold ``mask (B, N)``, E is
     its real points: padding costs nothing.
 
-    ``time`` maps uniform numbers ``(B,)`` to times, to spend more of them where the field is hard, such as
-    ``torch.sqrt`` or ``lambda u: 1 - u**2``; it changes the weight of the times, not the minimiser.
+    ``time`` maps uniform numbers ``(B,)`` to times, to spend more of them where the field is hard; it changes the
+    weight of the times, not the minimiser. The uniform numbers are stratified: one in each of B equal parts of [0, 1).
     """
 
-    time: Callable[[Tensor], Tensor] | None = None
+    time: Callable[[Tensor], Tensor] = Late(1)
 
     def __call__(self, field: Field, path: Path, pair: Pair, generator: Generator = None) -> Tensor:
         """Losses ``(B,)``, weighted sample by sample and not reduced; conditions go to the field by name."""
         weight = pair.weight
         u = uniform(len(weight), generator=generator, dtype=weight.dtype, device=weight.device)
-        t = u if self.time is None else self.time(u)
+        t = self.time((torch.arange(len(u), dtype=u.dtype, device=u.device) + u) / len(u))
         drawn = path.sample(pair.x0, pair.x1, t, generator)
         error = tree_map(Tensor.sub, field.velocity(drawn.x_t, t, **pair.cond), drawn.u_t)
         squared = path.manifold.inner(drawn.x_t, error, error)

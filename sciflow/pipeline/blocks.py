@@ -8,11 +8,15 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..manifolds import tree_map
 from ..rng import sample_generators
-from ..training import Model, Progress, Samples, load_tensors, save_tensors
+from ..training import Model, Progress, Samples, load_tensors, read, save_tensors
 from .config import SamplerConfig
 
-__all__ = ["draw", "load_samples", "save_samples"]
+__all__ = ["draw", "load_samples", "save_samples", "score"]
+
+OPTIONAL = ("logq", "test_logp", "test_logp_error")
+SCORED = 512  # data whose density is integrated together
 
 
 def draw(model: Model, sampler: SamplerConfig, seed: int, folder: Path) -> Samples:
@@ -52,16 +56,56 @@ def draw(model: Model, sampler: SamplerConfig, seed: int, folder: Path) -> Sampl
     return _joined([load_samples(path) for start, _, path in _ranges(folder) if start < sampler.n], sampler.n)
 
 
+def score(model: Model, dataset: Any, sampler: SamplerConfig, folder: Path) -> tuple[Tensor, Tensor]:
+    """Log-densities ``(N,)`` of a data set under the model, and how far each moves when the tolerance is halved.
+
+    Batch by batch, each kept in ``folder`` as soon as it is known.
+
+    Raises:
+        InputError: the model has no density, or one that is not finite at a datum.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    device, parts = next((p.device for p in model.parameters()), torch.device("cpu")), []
+    with Progress("likelihood", len(dataset)) as progress:
+        for start in range(0, len(dataset), SCORED):
+            indices = list(range(start, min(start + SCORED, len(dataset))))
+            path = folder / f"{start:09d}.safetensors"
+            if not path.exists():
+                save_tensors(_scored(model, read(dataset, indices), sampler.tolerance, device), path)
+            parts.append(load_tensors(path))
+            progress.advance(len(indices))
+    logp, error = (torch.cat([part[name] for part in parts]) for name in ("logp", "error"))
+    if not logp.isfinite().all():
+        first = int((~logp.isfinite()).nonzero()[0])
+        raise InputError(
+            f"held-out sample {first} has a log-density of {logp[first]}: train longer, or look at the data"
+        )
+    return logp, error
+
+
+def _scored(model: Model, batch: dict[str, Any], tolerance: float, device: torch.device) -> dict[str, Tensor]:
+    x, cond = (
+        tree_map(lambda leaf: leaf.to(device), batch["x"]),
+        {k: v.to(device) for k, v in batch.items() if k != "x"},
+    )
+    try:
+        with torch.no_grad():
+            rough, fine = (model.log_prob(x, cond, tolerance=tolerance / k) for k in (1, 2))
+    except NotImplementedError as error:
+        raise InputError(f"sampler.likelihood=true: {error}; set it to false") from error
+    return {"logp": fine, "error": (fine - rough).abs()}
+
+
 def save_samples(samples: Samples, path: Path) -> None:
-    """Tensors ``x`` (or ``x/FACTOR``), ``logq`` where known, and ``nfe``."""
-    known = {} if samples.logq is None else {"logq": samples.logq}
+    """Tensors ``x`` (or ``x/FACTOR``), ``nfe``, and what is known of ``logq`` and the held-out densities."""
+    known = {name: getattr(samples, name) for name in OPTIONAL if getattr(samples, name) is not None}
     save_tensors({"x": samples.x, **known, "nfe": torch.tensor(samples.nfe)}, path)
 
 
 def load_samples(path: Path) -> Samples:
     """What :func:`save_samples` wrote."""
     tensors = load_tensors(path)
-    return Samples(tensors["x"], tensors.get("logq"), int(tensors["nfe"]))
+    return Samples(tensors["x"], nfe=int(tensors["nfe"]), **{name: tensors.get(name) for name in OPTIONAL})
 
 
 def _ranges(folder: Path) -> list[tuple[int, int, Path]]:

@@ -31,7 +31,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, IntegerNode, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ..errors import InputError
+from ..errors import InputError, require_above
 from ..study import Study
 from ..training import TrainerConfig, solver_step
 
@@ -52,6 +52,8 @@ class SamplerConfig:
         steps: time steps of the solver.
         step: ``euler``, ``midpoint``, ``rk4`` or ``dopri5``.
         track_logq: follow the log-density of each sample.
+        likelihood: compute the log-density of the held-out data under the model.
+        tolerance: of that density's integration; its halving gives the error.
     """
 
     n: int = 1000
@@ -59,6 +61,8 @@ class SamplerConfig:
     steps: int | None = None
     step: str | None = None
     track_logq: bool | None = None
+    likelihood: bool = False
+    tolerance: float = 1e-5
 
     def __post_init__(self) -> None:
         for name in ("n", "batch_size", "steps"):
@@ -67,6 +71,7 @@ class SamplerConfig:
                 raise InputError(f"sampler.{name}={value} must be at least 1")
         if self.step is not None:
             solver_step(self.step)
+        require_above(0, "sampler.", self, "tolerance")
 
     def settings(self) -> dict[str, Any]:
         """What the model's ``sample`` is told."""

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 __all__ = ["metric_rows", "save_figure", "training_curve", "write_table"]
 
-COLUMNS = ("metric", "value", "n", "floor", "reference", "unit")
+COLUMNS = ("metric", "value", "n", "floor", "reference", "published", "unit")
 
 
 def training_curve(history: Path) -> Figure:
@@ -43,7 +43,8 @@ def metric_rows(metrics: dict[str, dict[str, Any]]) -> list[list[str]]:
     for name, m in metrics.items():
         error = "" if m["error"] is None else f" ± {m['error']:.2g}"
         n = "" if m["n"] is None else str(m["n"])
-        rows.append([name, number(m["value"]) + error, n, number(m["floor"]), number(m["reference"]), m["unit"] or ""])
+        beside = [number(m.get(key)) for key in ("floor", "reference", "published")]
+        rows.append([name, number(m["value"]) + error, n, *beside, m["unit"] or ""])
     return rows
 
 

@@ -99,12 +99,18 @@ def sample(
     data, model, out = Path(data), Path(model), Path(out)
     weights = digest(_weights(model))
     drawn_from = fingerprint("sample", _identity(config, "model"), weights, config.sampler.settings())
-    made_from = fingerprint(drawn_from, config.sampler.n)
+    scored = [config.sampler.likelihood, config.sampler.tolerance]
+    made_from = fingerprint(drawn_from, config.sampler.n, *scored)
     if _skip(out, "sample", made_from):
         return load_samples(out)
     torch.set_num_threads(config.trainer.threads)
     folder = _state(out, state) / f"sample-{drawn_from}"
-    samples = blocks.draw(load_model(config, data, model), config.sampler, config.seed, folder)
+    trained = load_model(config, data, model)
+    samples = blocks.draw(trained, config.sampler, config.seed, folder)
+    if config.sampler.likelihood:
+        held_out = config.study.dataset(data, "test")
+        logp, error = blocks.score(trained, held_out, config.sampler, folder / fingerprint(*scored))
+        samples = samples._replace(test_logp=logp, test_logp_error=error)
     with publish(out, "sample", made_from) as part:
         blocks.save_samples(samples, part / "samples.safetensors")
         config.study.write(samples, part)

@@ -2,6 +2,7 @@
 
 from .data import SafetensorsDataset, load_tensors, read_table, save_splits, save_tensors
 from .fit import TrainerConfig, fit
+from .loader import read
 from .models import FieldModel, FlowModel, Model, Samples, solver_step
 from .progress import Progress
 
@@ -15,6 +16,7 @@ __all__ = [
     "TrainerConfig",
     "fit",
     "load_tensors",
+    "read",
     "read_table",
     "save_splits",
     "save_tensors",

@@ -24,6 +24,7 @@ class State:
     loss_sum: float = 0.0
     loss_count: int = 0
     skipped: int = 0  # steps in a row
+    best_loss: float = math.inf  # of the validation
     history: list[list[float]] = field(default_factory=list)
 
 
@@ -37,7 +38,7 @@ def restore(path: Path, model: Model, optimizer: torch.optim.Optimizer, ema: EMA
         raise InputError(f"{path}: not a checkpoint that can be read; delete it to train from the start") from error
     model.load_state_dict(saved["model"])
     optimizer.load_state_dict(saved["optimizer"])
-    ema.load(saved["ema"])
+    ema.load(saved["ema"], saved["best"])
     return State(**saved["progress"])
 
 
@@ -49,6 +50,7 @@ def save(path: Path, model: Model, optimizer: torch.optim.Optimizer, ema: EMA, r
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "ema": ema.average,
+        "best": ema.best,
         "progress": vars(run),
     }
     torch.save(content, part)

@@ -19,6 +19,7 @@ class EMA:
         self.decay = decay
         self.weights: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
         self.average: list[Tensor] = [p.detach().clone() for p in self.weights]
+        self.best: list[Tensor] = []
 
     @torch.no_grad()
     def update(self, step: int) -> None:
@@ -42,7 +43,18 @@ class EMA:
             weight.copy_(average)
             average.copy_(kept)
 
-    def load(self, average: list[Tensor]) -> None:
-        """Take up a saved average."""
+    def remember(self) -> None:
+        """Keep the average as it is now, as the best one so far."""
+        self.best = [average.clone() for average in self.average]
+
+    @torch.no_grad()
+    def finish(self, best: bool) -> None:
+        """Leave the average in the model: the last one, or the one that was remembered."""
+        for weight, average in zip(self.weights, self.best if best else self.average, strict=True):
+            weight.copy_(average)
+
+    def load(self, average: list[Tensor], best: list[Tensor]) -> None:
+        """Take up saved averages."""
+        self.best = best
         for mine, saved in zip(self.average, average, strict=True):
             mine.copy_(saved)

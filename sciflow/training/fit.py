@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import Dataset
 
 from ..errors import InputError, require_above
 from . import checkpoint
 from .data import save_tensors
 from .ema import EMA
+from .loader import loader, read
 from .models import Model
 from .order import Batches, stream
 from .progress import Progress
@@ -30,8 +31,9 @@ __all__ = ["TrainerConfig", "fit"]
 
 ROWS = 200  # rows of history.csv
 VALIDATIONS = 20  # times the validation loss is computed
-VALIDATION_SAMPLES = 4096  # samples it is computed on, at most
+VALIDATION_SAMPLES = 4096  # samples it is computed on; fewer are taken several times, with other noise
 PRECISIONS = ("32-true", "64-true", "bf16-mixed")  # float16 would need the scaler's state in the checkpoint
+KEEP = ("last", "best")
 PATIENCE = 10  # steps in a row without a finite gradient, before training gives up
 
 
@@ -47,6 +49,7 @@ class TrainerConfig:
         warmup: steps of the warm-up.
         clip: the gradient's norm is cut to this.
         ema: decay of the averaged weights, which are the ones saved.
+        keep: ``last``, or ``best``: the averaged weights of the lowest validation loss.
         devices: processes, one a device; more than one are started by ``torchrun``.
         precision: ``32-true``, ``64-true``, or ``bf16-mixed``: networks in bfloat16, data and weights in float32.
         threads: CPU threads. Small networks gain little from a second one, and lose much where cores are shared.
@@ -61,6 +64,7 @@ class TrainerConfig:
     warmup: int = 100
     clip: float = 1.0
     ema: float = 0.999
+    keep: str = "last"
     devices: int = 1
     precision: str = "32-true"
     threads: int = 1
@@ -72,6 +76,8 @@ class TrainerConfig:
         require_above(-1, "trainer.", self, "warmup", "workers")
         if self.precision not in PRECISIONS:
             raise InputError(f"trainer.precision={self.precision!r} is not one of {', '.join(PRECISIONS)}")
+        if self.keep not in KEEP:
+            raise InputError(f"trainer.keep={self.keep!r} is not one of {', '.join(KEEP)}")
         if not 0 <= self.ema < 1:
             raise InputError(f"trainer.ema={self.ema} must be at least 0 and less than 1")
         if self.batch_size % self.devices:
@@ -113,13 +119,22 @@ def fit(
     ema = EMA(model, trainer.ema)
     last_checkpoint = Path(state) / "last.ckpt"
     run = checkpoint.restore(last_checkpoint, model, optimizer, ema, fabric.device)
-    loader = _loader(dataset, trainer, seed, run.step, fabric)
+    order = Batches(
+        len(dataset),  # type: ignore[arg-type]
+        trainer.batch_size,
+        seed,
+        run.step,
+        trainer.steps,
+        fabric.global_rank,
+        fabric.world_size,
+    )
+    batches = loader(dataset, order, model.coupler, seed, trainer.workers)
 
     began, saved_at = time.monotonic() - run.seconds, time.monotonic()
     row_every, validate_every = max(1, trainer.steps // ROWS), max(1, trainer.steps // VALIDATIONS)
     module.train()
     with Progress("train", trainer.steps, run.step, quiet=not fabric.is_global_zero) as progress:
-        for step, batch in zip(range(run.step, trainer.steps), loader, strict=True):
+        for step, batch in zip(range(run.step, trainer.steps), batches, strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = trainer.rate(step)
             generator = stream("noise", seed, step, fabric.global_rank, device=fabric.device)
@@ -141,6 +156,9 @@ def fit(
             if last or run.step % row_every == 0:
                 due = last or run.step % validate_every < row_every
                 val_loss = math.nan if val is None or not due else _validate(module, val, ema, trainer, seed, fabric)
+                if val_loss < run.best_loss:
+                    run.best_loss = val_loss
+                    ema.remember()
                 mean = run.loss_sum / max(run.loss_count, 1)
                 run.history.append([run.step, mean, val_loss, trainer.rate(step), run.seconds])
                 run.loss_sum, run.loss_count = 0.0, 0
@@ -149,9 +167,7 @@ def fit(
                 checkpoint.save(last_checkpoint, model, optimizer, ema, run)
                 saved_at = time.monotonic()
 
-    with torch.no_grad():
-        for weight, average in zip(ema.weights, ema.average, strict=True):
-            weight.copy_(average)
+    ema.finish(best=trainer.keep == "best" and math.isfinite(run.best_loss))
     if fabric.is_global_zero:
         Path(out).mkdir(parents=True, exist_ok=True)
         save_tensors(model.state_dict(), Path(out) / "model.safetensors")
@@ -193,38 +209,19 @@ def _autocast(trainer: TrainerConfig, fabric: "Fabric") -> torch.autocast:
     return torch.autocast(fabric.device.type, torch.bfloat16, enabled=trainer.precision == "bf16-mixed")
 
 
-def _loader(
-    dataset: Dataset[Any], trainer: TrainerConfig, seed: int, start: int, fabric: "Fabric"
-) -> DataLoader[dict[str, Any]]:
-    batches = Batches(
-        len(dataset),  # type: ignore[arg-type]
-        trainer.batch_size,
-        seed,
-        start,
-        trainer.steps,
-        fabric.global_rank,
-        fabric.world_size,
-    )
-    return DataLoader(dataset, batch_sampler=batches, num_workers=trainer.workers, collate_fn=_collate)
-
-
-def _collate(batch: Any) -> dict[str, Any]:
-    return batch if isinstance(batch, dict) else default_collate(batch)
-
-
 @torch.no_grad()
 def _validate(module: Any, val: Dataset[Any], ema: EMA, trainer: TrainerConfig, seed: int, fabric: "Fabric") -> float:
     """Mean loss of the averaged weights on an even choice of the validation data, with the same noise every time."""
     total = len(val)  # type: ignore[arg-type]
-    chosen = torch.linspace(0, total - 1, min(total, VALIDATION_SAMPLES)).long().tolist()
-    batches = [chosen[i : i + trainer.batch_size] for i in range(0, len(chosen), trainer.batch_size)]
-    loader = DataLoader(val, batch_sampler=batches, collate_fn=_collate)
+    rounds = max(1, VALIDATION_SAMPLES // total)
+    chosen = torch.linspace(0, total - 1, min(total, VALIDATION_SAMPLES)).long().tolist() * rounds
     module.eval()
     losses: list[Tensor] = []
     with ema.applied(), _autocast(trainer, fabric):
-        for i, batch in enumerate(loader):
+        for i in range(0, len(chosen), trainer.batch_size):
             generator = stream("validation", seed, i, device=fabric.device)
-            losses.append(module(fabric.to_device(batch), generator))
+            batch = fabric.to_device(read(val, chosen[i : i + trainer.batch_size]))
+            losses.append(module(batch, generator))
     module.train()
     return torch.cat(losses).mean().item()
 

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -12,10 +13,11 @@ from ..errors import InputError
 from ..flows import NormalizingFlow
 from ..manifolds import Prior, leaves
 from ..nets import Field
-from ..paths import Coupling, Path
+from ..objectives import Late
+from ..paths import Coupling, Pair, Path
 from ..rng import Generator
 
-__all__ = ["FieldModel", "FlowModel", "Model", "Samples", "solver_step"]
+__all__ = ["Coupler", "FieldModel", "FlowModel", "Model", "Samples", "solver_step"]
 
 _STEPS: dict[str, type[sampling.Step]] = {
     "euler": sampling.Euler,
@@ -26,15 +28,40 @@ _STEPS: dict[str, type[sampling.Step]] = {
 
 
 class Samples(NamedTuple):
-    """Samples ``x`` (B, *E, *P), their log-density ``logq`` (B,) where known, and the network calls that each cost."""
+    """Samples ``x`` (B, *E, *P), their log-density ``logq`` (B,) where known, and the network calls that each cost.
+
+    ``test_logp``: log-densities of the held-out data under the model, where they were asked for;
+    ``test_logp_error``: how far each of them moves when the tolerance of the integration is halved.
+    """
 
     x: Tensor | dict[str, Tensor]
     logq: Tensor | None
     nfe: int
+    test_logp: Tensor | None = None
+    test_logp_error: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Coupler:
+    """Draws a source for each data point of a batch and pairs them: adds ``x0`` and ``weight``; conditions follow."""
+
+    prior: Prior[Any]
+    coupling: Coupling
+    event_shape: tuple[int, ...] = ()
+
+    def __call__(self, batch: Mapping[str, Any], generator: torch.Generator) -> dict[str, Any]:
+        like = leaves(batch["x"])[0]
+        x0 = self.prior.sample(len(like), *self.event_shape, generator=generator, dtype=like.dtype, device=like.device)
+        with torch.autocast(like.device.type, enabled=False):  # rotations and assignments are not for bfloat16
+            pair = self.coupling.pair(x0, batch["x"], {key: value for key, value in batch.items() if key != "x"})
+        return {"x": pair.x1, "x0": pair.x0, "weight": pair.weight, **pair.cond}
 
 
 class Model(nn.Module, ABC):
     """A generative model: everything between a batch of data and a sample."""
+
+    #: What the loader does to a batch before ``loss`` sees it, beside the training step.
+    coupler: Coupler | None = None
 
     @abstractmethod
     def loss(self, batch: Mapping[str, Any], generator: torch.Generator) -> Tensor:
@@ -50,8 +77,8 @@ class Model(nn.Module, ABC):
     ) -> Samples:
         """``n`` samples; ``sampler`` are the solver settings this model understands."""
 
-    def log_prob(self, x: Any, cond: dict[str, Tensor] | None = None) -> Tensor:
-        """Log-density of data, (B,)."""
+    def log_prob(self, x: Any, cond: dict[str, Tensor] | None = None, tolerance: float = 1e-5) -> Tensor:
+        """Log-density of data, (B,); ``tolerance`` is that of the integration, where there is one."""
         raise NotImplementedError(f"{type(self).__name__} has no tractable density")
 
 
@@ -65,6 +92,7 @@ class FieldModel(Model):
         objective: what the field regresses.
         prior: source distribution; the same one in training and sampling.
         event_shape: ``E``, the atoms or residues or sites of one sample.
+        clock: maps equal times to those of the solver's grid, such as ``Late(2)``, which crowd near the data.
     """
 
     def __init__(
@@ -75,6 +103,7 @@ class FieldModel(Model):
         objective: Callable[..., Tensor],
         prior: Prior[Any],
         event_shape: tuple[int, ...] = (),
+        clock: Callable[[Tensor], Tensor] = Late(1),
     ) -> None:
         super().__init__()
         self.field = field
@@ -83,15 +112,19 @@ class FieldModel(Model):
         self.objective = objective
         self.prior = prior
         self.event_shape = tuple(event_shape)
+        self.clock = clock
+
+    @property
+    def coupler(self) -> Coupler:  # type: ignore[override]
+        return Coupler(self.prior, self.coupling, self.event_shape)
 
     def loss(self, batch: Mapping[str, Any], generator: torch.Generator) -> Tensor:
-        cond = {key: value for key, value in batch.items() if key != "x"}
-        x1 = batch["x"]
-        like = leaves(x1)[0]
-        x0 = self.prior.sample(len(like), *self.event_shape, generator=generator, dtype=like.dtype, device=like.device)
-        with torch.autocast(like.device.type, enabled=False):  # rotations and assignments are not for bfloat16
-            pair = self.coupling.pair(x0, x1, cond)
-        return self.objective(self.field, self.path, pair, generator)
+        """Of a coupled batch; a plain one (``x`` and its conditions) is coupled first."""
+        coupled = batch if "x0" in batch else self.coupler(batch, generator)
+        cond = {key: value for key, value in coupled.items() if key not in ("x", "x0", "weight")}
+        return self.objective(
+            self.field, self.path, Pair(coupled["x0"], coupled["x"], coupled["weight"], cond), generator
+        )
 
     @torch.no_grad()
     def sample(  # type: ignore[override]  # its solver settings, by name
@@ -108,7 +141,7 @@ class FieldModel(Model):
         """Integrate the field from prior to data.
 
         Args:
-            steps: number of equal steps from t=0 to t=1 (where ``grid`` does not say otherwise).
+            steps: number of steps from t=0 to t=1, equal by the ``clock`` (where ``grid`` does not say otherwise).
             step: ``euler``, ``midpoint``, ``rk4`` or ``dopri5``.
             track_logq: follow the log-density along the path, at the price of the divergence of the field.
             grid: the times themselves, 1-D and increasing from 0 to 1.
@@ -116,7 +149,7 @@ class FieldModel(Model):
         like = next(self.parameters(), torch.empty(0))
         x0 = self.prior.sample(n, *self.event_shape, generator=generator, dtype=like.dtype, device=like.device)
         if grid is None:
-            grid = torch.linspace(0, 1, steps + 1, dtype=like.dtype, device=like.device)
+            grid = self.clock(torch.linspace(0, 1, steps + 1, dtype=like.dtype, device=like.device))
         rollout = sampling.sample(
             self.field,
             x0,
@@ -129,8 +162,8 @@ class FieldModel(Model):
         )
         return Samples(rollout.x, rollout.logq, rollout.nfe)
 
-    def log_prob(self, x: Any, cond: dict[str, Tensor] | None = None) -> Tensor:
-        return sampling.log_prob(self.field, x, self.prior, cond=cond)
+    def log_prob(self, x: Any, cond: dict[str, Tensor] | None = None, tolerance: float = 1e-5) -> Tensor:
+        return sampling.log_prob(self.field, x, self.prior, step=sampling.Dopri5(tolerance, tolerance), cond=cond)
 
 
 class FlowModel(Model):
@@ -153,7 +186,7 @@ class FlowModel(Model):
         x, logq = self.flow.sample(n, generator=generator)
         return Samples(x, logq if track_logq else None, nfe=1)
 
-    def log_prob(self, x: Any, cond: dict[str, Tensor] | None = None) -> Tensor:
+    def log_prob(self, x: Any, cond: dict[str, Tensor] | None = None, tolerance: float = 1e-5) -> Tensor:
         _unconditional(cond)
         return self.flow.log_prob(x)
 

@@ -12,11 +12,11 @@ from ..rng import step_generator
 __all__ = ["Batches", "stream"]
 
 # Streams of one seed; far from sample indices, which name the streams of sampling.
-_STREAMS = {"order": 2**32 - 1, "noise": 2**32 - 2, "validation": 2**32 - 3}
+_STREAMS = {"order": 2**32 - 1, "noise": 2**32 - 2, "validation": 2**32 - 3, "coupling": 2**32 - 4}
 
 
 def stream(name: str, seed: int, *key: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """Generator of the training stream ``order``, ``noise`` or ``validation``, named by seed and step."""
+    """Generator of the training stream ``order``, ``noise``, ``coupling`` or ``validation``, named by seed and step."""
     return step_generator(seed, _STREAMS[name], *key, device=device)
 
 
@@ -31,7 +31,7 @@ class Batches(Sampler[list[int]]):
         self, n: int, batch_size: int, seed: int, start: int, stop: int, rank: int = 0, world: int = 1
     ) -> None:
         self.n, self.batch_size, self.seed, self.start, self.stop = n, batch_size, seed, start, stop
-        self.share = batch_size // world
+        self.rank, self.share = rank, batch_size // world
         self.offset = rank * self.share
 
     def __len__(self) -> int:

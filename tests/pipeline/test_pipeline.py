@@ -48,10 +48,30 @@ def test_evaluation_is_written_as_published(tiny: Config, trained: Path) -> None
         "study": "gaussian",
         "version": __version__,
         "seed": 0,
-        "metrics": {"mean": {"value": 1.0, "error": 0.5, "n": 40, "floor": 0.0, "reference": 2.0, "unit": "kT"}},
+        "metrics": {
+            "mean": {
+                "value": 1.0,
+                "error": 0.5,
+                "n": 40,
+                "floor": 0.0,
+                "reference": 2.0,
+                "unit": "kT",
+                "published": None,
+            }
+        },
     }
     assert (trained / "figures" / "cloud.png").stat().st_size > 0
     assert json.loads((trained / "figures" / "captions.json").read_text()) == {"cloud": "The samples."}
+
+
+def test_held_out_data_are_scored_where_asked_for(gaussian: str, trained: Path) -> None:
+    config = load_config(gaussian, ["trainer.steps=60", "n=40", "likelihood=true", "tolerance=0.5"])
+    samples = pipeline.sample(config, trained / "data", trained / "model", trained / "scored")
+    test, mean = config.study.dataset(trained / "data", "test").tensors["x"], samples.test_logp_error
+    assert samples.test_logp.shape == (len(test),)
+    torch.testing.assert_close(samples.test_logp_error, torch.full_like(mean, 0.25))  # 0.5 and 0.25, by construction
+    again = pipeline.load_samples(trained / "scored")
+    torch.testing.assert_close(again.test_logp, samples.test_logp)
 
 
 @pytest.mark.parametrize("value", ["nan", "inf"])

@@ -16,8 +16,13 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from sciflow.errors import InputError
-from sciflow.rng import Generator, normal
+from sciflow.manifolds import FlatTorus
+from sciflow.nets import MLPField
+from sciflow.objectives import FlowMatching
+from sciflow.paths import GeodesicCost, GeodesicPath, OptimalTransport
+from sciflow.rng import Generator, normal, step_generator
 from sciflow.training import (
+    FieldModel,
     Model,
     SafetensorsDataset,
     Samples,
@@ -93,6 +98,43 @@ def test_killed_run_ends_as_if_it_was_not(dataset: SafetensorsDataset, tmp_path:
     assert torch.equal(whole.mean, resumed.mean)
     seen = [[row[:2] for row in csv.reader((tmp_path / f / "history.csv").open())] for f in "ab"]
     assert seen[0] == seen[1]
+
+
+class Passing(Location):
+    """Ends at 100, whatever the data."""
+
+    def loss(self, batch: Mapping[str, Any], generator: torch.Generator) -> Tensor:
+        target = batch["x"] if not self.training else 100.0
+        return (target - self.mean).square().sum(-1)
+
+
+def test_best_weights_are_those_of_the_lowest_validation_loss(dataset: SafetensorsDataset, tmp_path: Path) -> None:
+    """Training leads past the data, to 100: the best average is the one that was closest to them on its way."""
+    trainer = dataclasses.replace(TRAINER, lr=1.0, warmup=0)
+    target = dataset.tensors["x"].mean(0)
+    last, best, resumed = (
+        fit(Passing(), dataset, dataclasses.replace(trainer, keep=keep), tmp_path / "o", tmp_path / state, dataset).mean
+        for keep, state in (("last", "a"), ("best", "b"), ("best", "b"))
+    )
+    assert (best - target).norm() < 0.2 * (last - target).norm()
+    assert torch.equal(best, resumed)  # from the checkpoint of the last step
+
+
+def test_workers_couple_as_the_main_process_does(tmp_path: Path) -> None:
+    torus = FlatTorus(2)
+    save_tensors({"x": torus.random(40, generator=step_generator(0)), "label": torch.arange(40)}, tmp_path / "x")
+
+    def end(workers: int) -> Tensor:
+        torch.manual_seed(0)
+        net = MLPField(torus, width=8, depth=1, cond_dim=1)
+        coupling = OptimalTransport(GeodesicCost(torus), condition_weight=1.0)
+        model = FieldModel(net, GeodesicPath(torus), coupling, FlowMatching(), torus.prior())
+        trainer = TrainerConfig(steps=5, batch_size=8, workers=workers)
+        out = tmp_path / str(workers)
+        fit(model, SafetensorsDataset(tmp_path / "x"), trainer, out, out / "state")
+        return torch.cat([p.flatten() for p in net.parameters()])
+
+    assert torch.equal(end(0), end(2))
 
 
 def test_seed_names_the_run(dataset: SafetensorsDataset, tmp_path: Path) -> None:
