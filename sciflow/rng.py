@@ -5,12 +5,13 @@ batch it is drawn in. A single generator draws the whole batch at once (training
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Generator", "normal", "sample_generators", "step_generator", "uniform"]
+__all__ = ["Generator", "gamma", "normal", "sample_generators", "step_generator", "uniform"]
 
 Generator = torch.Generator | Sequence[torch.Generator] | None
 
@@ -41,6 +42,24 @@ def uniform(
 ) -> Tensor:
     """Uniform draws in [0, 1) of the given shape; with a sequence of generators, row ``i`` is from generator ``i``."""
     return _draw(torch.rand, shape, generator, dtype, device)
+
+
+def gamma(
+    shape_parameter: Tensor,
+    *shape: int,
+    generator: Generator = None,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """Standard gamma draws of the given shape, against whose last axes ``shape_parameter`` broadcasts.
+
+    With a sequence of generators, row ``i`` is from generator ``i``.
+    """
+
+    def fn(*size: int, generator: torch.Generator | None = None, **kwargs: Any) -> Tensor:
+        return torch._standard_gamma(torch.empty(*size, **kwargs).copy_(shape_parameter), generator=generator)
+
+    return _draw(fn, shape, generator, dtype, device)
 
 
 def _draw(
