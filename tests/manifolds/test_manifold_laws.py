@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sciflow.manifolds import SE3, SO3, Euclidean, FlatTorus, Product, Sphere
+from sciflow.manifolds import SE3, SO3, Ball, Box, Euclidean, FlatSimplex, FlatTorus, Product, Simplex, Sphere
 from sciflow.testing import assert_manifold_laws
 
 
@@ -20,6 +20,15 @@ from sciflow.testing import assert_manifold_laws
         (FlatTorus(7), ()),
         (SO3(), (3,)),
         (SE3(), (4,)),
+        (Simplex(2), ()),
+        (Simplex(3), (4,)),
+        (Simplex(20), (2, 3)),
+        (Box((-1.0, 0.0, 2.0), (1.0, 5.0, 2.5)), (4,)),
+        (Ball(1), ()),
+        (Ball(3, 2.0), (2,)),
+        (FlatSimplex(2), ()),
+        (FlatSimplex(20), (2, 3)),
+        (Product(p=Simplex(4), b=Box((0.0, 0.0), (1.0, 1.0)), o=Ball(2), f=FlatSimplex(3), s=Sphere(2)), (2,)),
         (Product(x=Euclidean(3, centered=True), q=SO3(), s=Sphere(2), chi=FlatTorus(4)), (5,)),
     ],
     ids=str,
