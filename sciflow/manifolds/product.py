@@ -50,6 +50,10 @@ class Product(Manifold[Point]):
     def logmap(self, x: Point, y: Point) -> Point:
         return {name: factor.logmap(x[name], y[name]) for name, factor in self.factors.items()}
 
+    def geodesic(self, x0: Point, x1: Point, t: Tensor) -> tuple[Point, Point]:
+        parts = {name: factor.geodesic(x0[name], x1[name], t) for name, factor in self.factors.items()}
+        return {name: x_t for name, (x_t, _) in parts.items()}, {name: u_t for name, (_, u_t) in parts.items()}
+
     def transp_along(self, x: Point, w: Point, u: Point) -> Point:
         return {name: factor.transp_along(x[name], w[name], u[name]) for name, factor in self.factors.items()}
 

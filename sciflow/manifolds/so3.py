@@ -46,6 +46,23 @@ class SO3(Manifold[Tensor]):
         v = multiply(conjugate(x), nearer - x)[..., 1:]  # of the difference: close rotations keep their precision
         return 2 * arc_over_sine((v * v).sum(-1, keepdim=True), cosine.abs()) * v
 
+    def geodesic(self, x0: Tensor, x1: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """``x0·(cos tα, sin tα v/|v|)`` and ``2α v/|v|``, the same body-frame vector all along; α is half the angle."""
+        x, y = (p.movedim(-1, 0).contiguous() for p in torch.broadcast_tensors(x0, x1))  # sums are fastest over rows
+        t = t.reshape(t.shape + (1,) * (x.ndim - 1 - t.ndim))
+        cosine = (x * y).sum(0)
+        near = torch.where(cosine < 0, -1.0, 1.0) * y - x
+        a, b = x[1:], near[1:]
+        v = x[0] * b - near[0] * a - a.roll(-1, 0) * b.roll(1, 0) + a.roll(1, 0) * b.roll(-1, 0)
+        square = (v * v).sum(0)
+        still = square < torch.finfo(v.dtype).eps ** 2  # α/sin α is one to rounding, and v/|v| has no derivative
+        sine = torch.where(still, 1.0, square).sqrt()
+        half = torch.where(still, 0.0, torch.atan2(sine, cosine.abs()))
+        rate = torch.where(still, 2.0, 2 * half / sine)
+        ahead = near - (x * near).sum(0) * x  # x0·(0, v)
+        x_t = (t * half).cos() * x + torch.where(still, t, (t * half).sin() / sine) * ahead
+        return x_t.movedim(0, -1), (rate * v).movedim(0, -1)
+
     def transp_along(self, x: Tensor, w: Tensor, u: Tensor) -> Tensor:
         return rotate(_exp(-w / 2), u)
 

@@ -18,7 +18,7 @@ class Sphere(Manifold[Tensor]):
     """S^d as unit vectors of R^{d+1}; tangents are ambient vectors orthogonal to the point.
 
     ``exp_x(u) = cos|u| x + sin|u| u/|u|``, with θ = atan2(|v|, ⟨x, y⟩), v = y − ⟨x, y⟩x, in the logarithm.
-    Antipodes are joined through the coordinate axis that is most orthogonal to ``x``.
+    Antipodes are joined through the first coordinate axis, or the second where ``x`` is too close to the first.
     """
 
     d: int
@@ -41,8 +41,25 @@ class Sphere(Manifold[Tensor]):
         cosine, v = _polar(x, y)
         antipodal = _antipodal(cosine, v)
         square = torch.where(antipodal, 1.0, _dot(v, v))
-        away = math.pi * _normalize(self.proju(x, _flattest_axis(x)))
+        away = math.pi * _normalize(_aside(x.movedim(-1, 0)).movedim(0, -1))
         return torch.where(antipodal, away, arc_over_sine(square, cosine) * v)
+
+    def geodesic(self, x0: Tensor, x1: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """``cos(tθ) x0 + sin(tθ) e`` and ``θ (cos(tθ) e − sin(tθ) x0)``, with the unit vector e = v/|v|."""
+        x, y = (p.movedim(-1, 0).contiguous() for p in torch.broadcast_tensors(x0, x1))  # sums are fastest over rows
+        t = t.reshape(t.shape + (1,) * (x.ndim - 1 - t.ndim))
+        cosine, v = _polar(x, y, 0)
+        cosine, degenerate = cosine[0], (v * v).sum(0) < _close(v)
+        antipodal = degenerate & (cosine < 0)
+        still = degenerate ^ antipodal  # θ/sin θ is one to rounding, and e has no derivative
+        v = torch.where(antipodal, _aside(x), v)
+        sine = torch.where(still, 1.0, (v * v).sum(0)).sqrt()
+        angle = torch.where(degenerate, math.pi * antipodal.to(v.dtype), torch.atan2(sine, cosine))
+        rate = torch.where(still, 1.0, angle / sine)
+        sin, cos = (t * angle).sin(), (t * angle).cos()
+        x_t = cos * x + torch.where(still, t, sin / sine) * v
+        u_t = rate * cos * v - angle * sin * x
+        return x_t.movedim(0, -1), u_t.movedim(0, -1)
 
     def transp_along(self, x: Tensor, w: Tensor, u: Tensor) -> Tensor:
         square = _dot(w, w)
@@ -72,17 +89,25 @@ def _normalize(x: Tensor) -> Tensor:
     return x / x.norm(dim=-1, keepdim=True)
 
 
-def _polar(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+def _polar(x: Tensor, y: Tensor, dim: int = -1) -> tuple[Tensor, Tensor]:
     """cos θ and the part of ``y`` orthogonal to ``x``, taken from the nearer of ±x so that nothing cancels."""
-    cosine = _dot(x, y)
-    near = y - torch.where(cosine < 0, -x, x)
-    return cosine, near - _dot(x, near) * x
+    cosine = (x * y).sum(dim, keepdim=True)
+    near = y - cosine.sign() * x
+    return cosine, near - (x * near).sum(dim, keepdim=True) * x
+
+
+def _close(v: Tensor) -> float:
+    """Below this squared sine, points are one or antipodes to rounding."""
+    return (32 * torch.finfo(v.dtype).eps) ** 2
 
 
 def _antipodal(cosine: Tensor, v: Tensor) -> Tensor:
-    return (cosine < 0) & (_dot(v, v) < (32 * torch.finfo(v.dtype).eps) ** 2)
+    return (cosine < 0) & (_dot(v, v) < _close(v))
 
 
-def _flattest_axis(x: Tensor) -> Tensor:
-    axis = x.detach().abs().argmin(-1, keepdim=True)
-    return torch.zeros_like(x).scatter(-1, axis, 1.0)
+def _aside(x: Tensor) -> Tensor:
+    """A vector orthogonal to ``x``, components first: from the first axis, or from the second if ``x`` is near that."""
+    steep = x[0].abs() > 0.7
+    axis = torch.zeros_like(x)
+    axis[0], axis[1] = ~steep, steep
+    return axis - torch.where(steep, x[1], x[0]) * x
