@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..rng import normal
-from .arcs import arc_over_sine
+from .arcs import arc_over_sine, cos_sinc
 from .base import Manifold
 from .priors import Uniform
 from .sphere import Sphere
@@ -62,6 +62,14 @@ class Simplex(Manifold[Tensor]):
         carried = self._sphere.transp_along(s, w / 2, u)
         reflected = end < -32 * torch.finfo(end.dtype).eps  # a path that ends on a face has not yet been reflected
         return torch.where(reflected, -carried, carried)
+
+    def geodesic(self, x0: Tensor, x1: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """The great circle ``cos(tθ) √x0 + sin(tθ) w/θ``, θ = |w|, and its velocity; t in [0, 1], before any face."""
+        w = self.logmap(x0, x1) / 2
+        s, square = _root(x0), (w * w).sum(-1, keepdim=True)
+        t = t.reshape(t.shape + (1,) * (w.ndim - t.ndim))
+        cos, sinc = cos_sinc(t**2 * square)
+        return (cos * s + t * sinc * w).square(), 2 * (cos * w - t * sinc * square * s)
 
     def projx(self, x: Tensor) -> Tensor:
         positive = x.clamp_min(0)

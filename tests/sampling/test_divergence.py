@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from sciflow.manifolds import SO3, Euclidean, FlatTorus, Product, Sphere
+from sciflow.manifolds import SO3, Euclidean, FlatTorus, Product, Simplex, Sphere
 from sciflow.nets import MLPField
 from sciflow.sampling import divergence
 from sciflow.sampling.divergence import rademacher
@@ -17,6 +17,7 @@ MANIFOLDS = {
     "centered": (Euclidean(2, centered=True), (4,)),
     "sphere": (Sphere(2), (2,)),
     "so3": (SO3(), (2,)),
+    "simplex": (Simplex(3), (2,)),
     "product": (Product(r=Euclidean(3), q=SO3(), s=Sphere(1), a=FlatTorus(2)), (2,)),
 }
 
