@@ -60,9 +60,10 @@ class FlatSimplex(ConvexDomain):
     def projx(self, x: Tensor) -> Tensor:
         """The nearest point, ``max(x − τ, 0)`` with the τ that makes it sum to one (Held, Wolfe, Crowder 1974)."""
         ordered = x.sort(-1, descending=True).values
-        excess = (ordered.cumsum(-1) - 1) / torch.arange(1, self.k + 1, dtype=x.dtype, device=x.device)
-        support = (ordered > excess).sum(-1, keepdim=True)
-        return (x - excess.gather(-1, support - 1)).clamp_min(0)
+        top = ordered[..., :1]  # τ moves with it: far points keep their precision
+        excess = ((ordered - top).cumsum(-1) - 1) / torch.arange(1, self.k + 1, dtype=x.dtype, device=x.device)
+        support = (ordered - top > excess).sum(-1, keepdim=True).clamp_min(1)  # none where x is not a number
+        return (x - top - excess.gather(-1, support - 1)).clamp_min(0)
 
     def proju(self, x: Tensor, u: Tensor) -> Tensor:
         return u - u.mean(-1, keepdim=True)

@@ -126,6 +126,18 @@ def test_projx_is_the_nearest_point(domain):
 
 @DOMAINS
 @DTYPES
+def test_far_and_undefined_steps(domain, dtype):
+    """A stride too long to be followed still ends inside, and what is not a number stays so."""
+    x = domain.random(20, generator=step_generator(0), dtype=dtype)
+    for length in (1e4, 1e9):
+        end = domain.expmap(x, length * domain.randn_tangent(x, step_generator(1)))
+        assert (domain.projx(end) - end).abs().max() < 8 * torch.finfo(dtype).eps
+    assert domain.expmap(x, x * torch.nan).isnan().all()
+    assert domain.projx(x * torch.nan).isnan().all()
+
+
+@DOMAINS
+@DTYPES
 def test_corners(domain, dtype):
     """Out of every corner in every direction: inside, as long as it was, with finite gradients."""
     at = corners(domain, dtype)
