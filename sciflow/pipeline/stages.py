@@ -28,6 +28,7 @@ from ..study import Evaluation
 from ..training import Model, Samples, fit, load_tensors
 from . import blocks
 from .config import Config
+from .fetch import fetch
 from .outputs import digest, fingerprint, finished, publish
 from .report import save_figure, training_curve, write_table
 
@@ -38,15 +39,22 @@ FAST_SETTINGS = ("devices", "threads", "workers", "checkpoint_every")  # of the 
 
 
 def prepare(config: Config, out: str | Path, raw: str | Path | None = None) -> Path:
-    """Raw files to ``train/val/test.safetensors`` and ``meta.json`` (version, config, seed, sha256 of the splits)."""
+    """Raw files to ``train/val/test.safetensors`` and ``meta.json`` (version, config, seed, sha256 of the splits).
+
+    Data sets that the study names as its ``sources`` are fetched to ``raw`` (by default data/raw) where they are
+    missing.
+    """
     out = Path(out)
     _check_files(config.study, "study")
     made_from = fingerprint("prepare", _identity(config))
     if _skip(out, "prepare", made_from):
         return out
+    folder = Path(raw) if raw is not None else Path("data/raw")
+    for name in getattr(config.study, "sources", ()):
+        fetch(name, folder)
     with publish(out, "prepare", made_from) as part, torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        config.study.prepare(Path(raw) if raw is not None else None, part)
+        config.study.prepare(folder if folder.is_dir() else None, part)
         missing = [split for split in SPLITS if not (part / f"{split}.safetensors").is_file()]
         if missing:
             raise RuntimeError(f"{type(config.study).__name__}.prepare wrote no {missing[0]}.safetensors")

@@ -1,0 +1,7 @@
+"""Points on manifolds: places on the earth, torsions, rotations, surfaces; one's own table on any of them."""
+
+from .architectures import GeodesicFlow
+from .study import Drawing, ManifoldStudy, Points, Splits
+from .torsions import ProteinTorsions, RNATorsions
+
+__all__ = ["Drawing", "GeodesicFlow", "ManifoldStudy", "Points", "ProteinTorsions", "RNATorsions", "Splits"]
