@@ -21,6 +21,7 @@ A study is data, a model and a question. It runs in four stages, each from files
 
   sciflow run study=ala2 --out results/mine               # all four
   sciflow summary results/mine                            # what came out
+  sciflow summary results/rna-*                           # several runs side by side, averaged over seeds
 
   sciflow prepare study=ala2 --out r/data                 # or one by one
   sciflow train   study=ala2 --data r/data --out r/model
@@ -83,7 +84,13 @@ def _usage() -> argparse.ArgumentParser:
 def _parser(command: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"sciflow {command}", description=_COMMANDS[command].__doc__)
     if command == "summary":
-        parser.add_argument("folder", type=Path, help="folder of a run, such as results/ala2")
+        parser.add_argument(
+            "folders",
+            type=Path,
+            nargs="+",
+            metavar="folder",
+            help="of a run, such as results/ala2; several are compared, those named NAME-SEED averaged",
+        )
         return parser
     if command == "fetch":
         parser.add_argument("name", nargs="?", help="name of a data set; without one, all are listed")
@@ -209,14 +216,14 @@ def _fetch(args: argparse.Namespace) -> None:
 
 
 def _summary(args: argparse.Namespace) -> None:
-    """Where to look: report, structures, metrics with their floors and references."""
-    _print_summary(args.folder)
+    """Where to look: report, structures, metrics with their floors and references. Several runs make one table."""
+    _print_summary(*args.folders)
 
 
-def _print_summary(folder: Path) -> None:
-    from .pipeline.summary import summary
+def _print_summary(*folders: Path) -> None:
+    from .pipeline.summary import comparison, summary
 
-    print(summary(folder))
+    print(summary(folders[0]) if len(folders) == 1 else comparison(folders))
 
 
 def _launched(config: "Config", command: list[str], state: Path | None = None) -> bool:
