@@ -30,7 +30,10 @@ class PathSample:
 class Path(Protocol):
     """A conditional probability path."""
 
-    manifold: Manifold[Any]
+    @property
+    def manifold(self) -> Manifold[Any]:
+        """Where it runs."""
+        ...
 
     def sample(self, x0: Any, x1: Any, t: Tensor, generator: Generator = None) -> PathSample:
         """Point and velocity at times ``t (B,)``; ``generator`` feeds paths that are random given their ends."""

@@ -1,6 +1,6 @@
 """Training: what a model is, the data it reads, and the loop that fits it."""
 
-from .data import SafetensorsDataset, load_tensors, read_table, save_splits, save_tensors
+from .data import SafetensorsDataset, TensorsDataset, load_tensors, read_table, save_splits, save_tensors
 from .fit import TrainerConfig, fit
 from .loader import read
 from .models import FieldModel, FlowModel, Model, Samples, solver_step
@@ -13,6 +13,7 @@ __all__ = [
     "Progress",
     "SafetensorsDataset",
     "Samples",
+    "TensorsDataset",
     "TrainerConfig",
     "fit",
     "load_tensors",

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from ..errors import InputError
 from ..rng import step_generator
 
-__all__ = ["SafetensorsDataset", "load_tensors", "read_table", "save_splits", "save_tensors"]
+__all__ = ["SafetensorsDataset", "TensorsDataset", "load_tensors", "read_table", "save_splits", "save_tensors"]
 
 
 def save_tensors(tensors: Mapping[str, Any], path: Path) -> None:
@@ -93,17 +93,17 @@ def save_splits(tensors: Mapping[str, Any], out: Path, seed: int, held_out: floa
         save_tensors(_take(tensors, chosen), out / f"{split}.safetensors")
 
 
-class SafetensorsDataset(Dataset[dict[str, Any]]):
-    """Samples of a safetensors file: every tensor (or dict of tensors) has the samples as its first dimension.
+class TensorsDataset(Dataset[dict[str, Any]]):
+    """Samples in memory, ``{"x": …, …}``: every tensor (or dict of tensors) has the samples as its first dimension.
 
     A list of indices is answered by one indexing of each tensor, so a batch costs no Python loop.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.tensors = load_tensors(path)
+    def __init__(self, tensors: Mapping[str, Any], name: str = "data") -> None:
+        self.tensors = dict(tensors)
         lengths = {len(leaf) for leaf in _leaves(self.tensors)}
         if len(lengths) != 1 or lengths == {0}:
-            raise InputError(f"{path}: needs tensors of one common, positive length, found {sorted(lengths)}")
+            raise InputError(f"{name}: needs tensors of one common, positive length, found {sorted(lengths)}")
         self.length = lengths.pop()
 
     def __len__(self) -> int:
@@ -114,6 +114,13 @@ class SafetensorsDataset(Dataset[dict[str, Any]]):
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Any]:
         return _take(self.tensors, list(indices))
+
+
+class SafetensorsDataset(TensorsDataset):
+    """Samples of a safetensors file, as :func:`save_tensors` writes it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(load_tensors(path), str(path))
 
 
 def _leaves(tree: Mapping[str, Any]) -> list[Tensor]:

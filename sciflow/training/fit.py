@@ -95,8 +95,8 @@ def fit(
     model: Model,
     dataset: Dataset[Any],
     trainer: TrainerConfig,
-    out: Path,
-    state: Path,
+    out: Path | None = None,
+    state: Path | None = None,
     val: Dataset[Any] | None = None,
     seed: int = 0,
 ) -> Model:
@@ -105,8 +105,8 @@ def fit(
     Args:
         model: its ``loss`` is averaged over the batch.
         dataset: map-style; its ``__getitems__`` may answer a list of indices with a batch of tensors.
-        out: folder that gets ``model.safetensors`` (averaged weights) and ``history.csv``.
-        state: folder that holds ``last.ckpt``; a run that finds one there continues from it.
+        out: folder that gets ``model.safetensors`` (averaged weights) and ``history.csv``; nothing is written without.
+        state: folder that holds ``last.ckpt``; a run that finds one there continues from it. Without, there is none.
         val: where given, the validation loss is recorded.
         seed: names the order of the data and the noise.
 
@@ -117,8 +117,10 @@ def fit(
     optimizer = torch.optim.AdamW(model.parameters(), lr=trainer.lr, weight_decay=trainer.weight_decay)
     module, stepper = fabric.setup(model, optimizer)
     ema = EMA(model, trainer.ema)
-    last_checkpoint = Path(state) / "last.ckpt"
-    run = checkpoint.restore(last_checkpoint, model, optimizer, ema, fabric.device)
+    last_checkpoint = None if state is None else Path(state) / "last.ckpt"
+    run = checkpoint.State()
+    if last_checkpoint is not None:
+        run = checkpoint.restore(last_checkpoint, model, optimizer, ema, fabric.device)
     order = Batches(
         len(dataset),  # type: ignore[arg-type]
         trainer.batch_size,
@@ -163,12 +165,13 @@ def fit(
                 run.history.append([run.step, mean, val_loss, trainer.rate(step), run.seconds])
                 run.loss_sum, run.loss_count = 0.0, 0
             progress.advance(note=_note(run.history))
-            if fabric.is_global_zero and (last or time.monotonic() - saved_at > trainer.checkpoint_every):
+            save = last or time.monotonic() - saved_at > trainer.checkpoint_every
+            if save and last_checkpoint is not None and fabric.is_global_zero:
                 checkpoint.save(last_checkpoint, model, optimizer, ema, run)
                 saved_at = time.monotonic()
 
     ema.finish(best=trainer.keep == "best" and math.isfinite(run.best_loss))
-    if fabric.is_global_zero:
+    if out is not None and fabric.is_global_zero:
         Path(out).mkdir(parents=True, exist_ok=True)
         save_tensors(model.state_dict(), Path(out) / "model.safetensors")
         checkpoint.write_history(run.history, Path(out) / "history.csv")
