@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..rng import Generator, normal
+from .pairs import over_rows
 
 __all__ = ["Manifold", "Prior", "State", "center", "leaves", "scale", "tree_map"]
 
@@ -135,6 +136,10 @@ class Manifold(ABC, Generic[S]):
         square = self.inner(x, u, u)
         apart = square > 0
         return torch.where(apart, torch.where(apart, square, 1.0).sqrt(), 0.0)
+
+    def squared_distances(self, x: S, y: S) -> Tensor:
+        """``dist²`` of all pairs of ``x (n, *E, *point_shape)`` and ``y (m, …)``, summed over E: ``(n, m)``."""
+        return over_rows(lambda a, b: self.dist(a, b).square(), x, y)  # type: ignore[arg-type]
 
     def transp(self, x: S, y: S, u: S) -> S:
         """Parallel transport of ``u`` from ``x`` to ``y`` along the geodesic of ``logmap(x, y)``."""

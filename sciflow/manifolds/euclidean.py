@@ -6,9 +6,12 @@ import torch
 from torch import Tensor
 
 from .base import Manifold, center
+from .pairs import EXACT
 from .priors import Normal
 
 __all__ = ["Euclidean"]
+
+_SHORT = 16  # coordinates up to which differences are as fast as one matrix product
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,14 @@ class Euclidean(Manifold[Tensor]):
 
     def proju(self, x: Tensor, u: Tensor) -> Tensor:
         return center(u) if self.centered else u
+
+    def squared_distances(self, x: Tensor, y: Tensor) -> Tensor:
+        a, b = x.flatten(1), y.flatten(1)
+        if a.shape[1] <= _SHORT:
+            return torch.cdist(a, b, compute_mode=EXACT).square()
+        a, b = a.double(), b.double()  # where the norms, which cancel, leave single precision whole
+        norms = a.square().sum(1)[:, None] + b.square().sum(1)
+        return torch.addmm(norms, a, b.T, alpha=-2).clamp_min(0.0).to(x.dtype)
 
     def cut_locus(self, x0: Tensor, x1: Tensor) -> Tensor:
         return torch.zeros_like((x0 - x1)[..., 0], dtype=torch.bool)

@@ -70,6 +70,10 @@ class Product(Manifold[Point]):
         terms = [factor.inner(x[name], u[name], v[name]) for name, factor in self.factors.items()]
         return torch.stack(terms).sum(0)
 
+    def squared_distances(self, x: Point, y: Point) -> Tensor:
+        terms = [factor.squared_distances(x[name], y[name]) for name, factor in self.factors.items()]
+        return torch.stack(terms).sum(0)
+
     def coordinates(self, x: Point) -> Point:
         return {name: factor.coordinates(x[name]) for name, factor in self.factors.items()}
 

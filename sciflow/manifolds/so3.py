@@ -8,6 +8,7 @@ from torch import Tensor
 
 from .arcs import arc_over_sine, cos_sinc
 from .base import Manifold
+from .pairs import EXACT, over_sites
 from .priors import Uniform
 from .quaternion import conjugate, multiply, rotate
 
@@ -78,6 +79,13 @@ class SO3(Manifold[Tensor]):
     def coordinates(self, x: Tensor) -> Tensor:
         i, j = torch.triu_indices(4, 4, device=x.device)
         return x[..., i] * x[..., j]  # even in q
+
+    def squared_distances(self, x: Tensor, y: Tensor) -> Tensor:
+        def square(a: Tensor, b: Tensor) -> Tensor:  # as on the sphere, with the nearer of ±b; twice its angle
+            near, far = (torch.cdist(a, c, compute_mode=EXACT) for c in (b, -b))
+            return (4 * torch.atan2(torch.minimum(near, far), torch.maximum(near, far))).square()
+
+        return over_sites(square, x, y)
 
     def cut_locus(self, x0: Tensor, x1: Tensor) -> Tensor:
         return (x0 * x1).sum(-1).abs() < 16 * torch.finfo(x0.dtype).eps

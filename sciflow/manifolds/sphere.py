@@ -8,6 +8,7 @@ from torch import Tensor
 
 from .arcs import arc_over_sine, cos_sinc
 from .base import Manifold
+from .pairs import EXACT, over_sites
 from .priors import Uniform
 
 __all__ = ["Sphere"]
@@ -72,6 +73,12 @@ class Sphere(Manifold[Tensor]):
 
     def proju(self, x: Tensor, u: Tensor) -> Tensor:
         return u - _dot(x, u) * x
+
+    def squared_distances(self, x: Tensor, y: Tensor) -> Tensor:
+        def square(a: Tensor, b: Tensor) -> Tensor:  # tan(θ/2) = |a − b|/|a + b|, precise at both ends
+            return (2 * torch.atan2(*(torch.cdist(a, c, compute_mode=EXACT) for c in (b, -b)))).square()
+
+        return over_sites(square, x, y)
 
     def cut_locus(self, x0: Tensor, x1: Tensor) -> Tensor:
         return _antipodal(*_polar(x0, x1)).squeeze(-1)

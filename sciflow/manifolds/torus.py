@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..rng import uniform
 from .base import Manifold
+from .pairs import over_sites
 from .priors import Uniform
 
 __all__ = ["FlatTorus", "wrap"]
@@ -50,6 +51,9 @@ class FlatTorus(Manifold[Tensor]):
 
     def coordinates(self, x: Tensor) -> Tensor:
         return torch.cat([x.sin(), x.cos()], -1)
+
+    def squared_distances(self, x: Tensor, y: Tensor) -> Tensor:
+        return over_sites(lambda a, b: wrap(b.mT - a).square(), *(z.flatten(1)[..., None] for z in (x, y)))
 
     def cut_locus(self, x0: Tensor, x1: Tensor) -> Tensor:
         turn = wrap(x1 - x0).abs()
