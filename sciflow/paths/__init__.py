@@ -1,14 +1,18 @@
 """How x0 becomes x1: schedules, paths and couplings."""
 
 from .alignment import Alignment, kabsch
-from .couplings import Coupling, GeodesicCost, Independent, OptimalTransport, Pair
+from .costs import Cost, GeodesicCost
+from .couplings import Coupling, Independent, Pair
 from .geodesic import GeodesicPath
 from .path import Path, PathSample
 from .schedules import Cosine, Exponential, Linear, Polynomial, Schedule
+from .sorted_transport import SortedTransport
+from .transport import OptimalTransport, Sinkhorn
 
 __all__ = [
     "Alignment",
     "Cosine",
+    "Cost",
     "Coupling",
     "Exponential",
     "GeodesicCost",
@@ -21,5 +25,7 @@ __all__ = [
     "PathSample",
     "Polynomial",
     "Schedule",
+    "Sinkhorn",
+    "SortedTransport",
     "kabsch",
 ]
