@@ -1,7 +1,18 @@
 """Points on manifolds: places on the earth, torsions, rotations, surfaces; one's own table on any of them."""
 
 from .architectures import GeodesicFlow
+from .floors import Floors, floors
 from .study import Drawing, ManifoldStudy, Points, Splits
 from .torsions import ProteinTorsions, RNATorsions
 
-__all__ = ["Drawing", "GeodesicFlow", "ManifoldStudy", "Points", "ProteinTorsions", "RNATorsions", "Splits"]
+__all__ = [
+    "Drawing",
+    "Floors",
+    "GeodesicFlow",
+    "ManifoldStudy",
+    "Points",
+    "ProteinTorsions",
+    "RNATorsions",
+    "Splits",
+    "floors",
+]
