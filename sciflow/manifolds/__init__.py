@@ -7,16 +7,21 @@ from .dirichlet import Dirichlet
 from .domain import ConvexDomain
 from .euclidean import Euclidean
 from .flat_simplex import FlatSimplex
+from .hyperbolic import Hyperbolic, from_poincare, to_poincare
 from .priors import Normal, ProductPrior, Uniform
 from .product import SE3, Product
 from .simplex import Simplex
 from .so3 import SO3
+from .spd import SPD
 from .sphere import Sphere
 from .torus import FlatTorus, wrap
+from .von_mises_fisher import VonMises, VonMisesFisher
+from .wrapped import WrappedNormal
 
 __all__ = [
     "SE3",
     "SO3",
+    "SPD",
     "Ball",
     "Box",
     "ConvexDomain",
@@ -24,6 +29,7 @@ __all__ = [
     "Euclidean",
     "FlatSimplex",
     "FlatTorus",
+    "Hyperbolic",
     "Manifold",
     "Normal",
     "Prior",
@@ -33,9 +39,14 @@ __all__ = [
     "Sphere",
     "State",
     "Uniform",
+    "VonMises",
+    "VonMisesFisher",
+    "WrappedNormal",
     "center",
+    "from_poincare",
     "leaves",
     "scale",
+    "to_poincare",
     "tree_map",
     "wrap",
 ]

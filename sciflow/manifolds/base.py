@@ -130,6 +130,22 @@ class Manifold(ABC, Generic[S]):
         """
         return 0.0
 
+    def origin(self) -> Tensor:
+        """A distinguished point in float64, where wrapped normals lie by default; here all coordinates are zero."""
+        return torch.zeros(self.point_shape, dtype=torch.float64)
+
+    def log_det_exp(self, x: S, u: S) -> Tensor:
+        """``log |det d exp_x(u)|``, ``(B, *E)``: how ``expmap`` stretches volume; zero where the metric is flat."""
+        return torch.zeros_like(self.inner(x, u, u))
+
+    def preimages(self, x: S, u: S, reach: float) -> tuple[Tensor, Tensor]:
+        """Squared length and ``log_det_exp`` of every tangent at ``x`` that ends where the shortest, ``u``, does.
+
+        Both ``(K, B, *E, F)``: K tangents, at least all of length up to ``reach``; F factors that are independent
+        of each other (the angles of a torus), else one. Here ``u`` alone.
+        """
+        return self.inner(x, u, u)[None, ..., None], self.log_det_exp(x, u)[None, ..., None]
+
     def dist(self, x: S, y: S) -> Tensor:
         """Geodesic distance ``(B, *E)``; its gradient at ``x = y`` is zero."""
         u = self.logmap(x, y)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .arcs import arc_over_sine, cos_sinc
+from .arcs import arc_over_sine, cos_sinc, rounds
 from .base import Manifold
 from .pairs import EXACT, over_sites
 from .priors import Uniform
@@ -79,6 +79,16 @@ class SO3(Manifold[Tensor]):
     def coordinates(self, x: Tensor) -> Tensor:
         i, j = torch.triu_indices(4, 4, device=x.device)
         return x[..., i] * x[..., j]  # even in q
+
+    def origin(self) -> Tensor:
+        return torch.eye(4, dtype=torch.float64)[0]
+
+    def log_det_exp(self, x: Tensor, u: Tensor) -> Tensor:
+        return self.preimages(x, u, 0.0)[1][1, ..., 0]
+
+    def preimages(self, x: Tensor, u: Tensor, reach: float) -> tuple[Tensor, Tensor]:
+        square, log_ratio = rounds((u * u).sum(-1, keepdim=True) / 4, math.pi, reach / 2)
+        return 4 * square, 2 * log_ratio
 
     def squared_distances(self, x: Tensor, y: Tensor) -> Tensor:
         def square(a: Tensor, b: Tensor) -> Tensor:  # as on the sphere, with the nearer of ±b; twice its angle

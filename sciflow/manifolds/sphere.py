@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .arcs import arc_over_sine, cos_sinc
+from .arcs import arc_over_sine, cos_sinc, rounds
 from .base import Manifold
 from .pairs import EXACT, over_sites
 from .priors import Uniform
@@ -73,6 +73,16 @@ class Sphere(Manifold[Tensor]):
 
     def proju(self, x: Tensor, u: Tensor) -> Tensor:
         return u - _dot(x, u) * x
+
+    def origin(self) -> Tensor:
+        return torch.eye(self.d + 1, dtype=torch.float64)[0]
+
+    def log_det_exp(self, x: Tensor, u: Tensor) -> Tensor:
+        return self.preimages(x, u, 0.0)[1][1, ..., 0]
+
+    def preimages(self, x: Tensor, u: Tensor, reach: float) -> tuple[Tensor, Tensor]:
+        square, log_ratio = rounds(_dot(u, u), 2 * math.pi, reach)
+        return square, (self.d - 1) * log_ratio
 
     def squared_distances(self, x: Tensor, y: Tensor) -> Tensor:
         def square(a: Tensor, b: Tensor) -> Tensor:  # tan(θ/2) = |a − b|/|a + b|, precise at both ends

@@ -52,6 +52,12 @@ class FlatTorus(Manifold[Tensor]):
     def coordinates(self, x: Tensor) -> Tensor:
         return torch.cat([x.sin(), x.cos()], -1)
 
+    def preimages(self, x: Tensor, u: Tensor, reach: float) -> tuple[Tensor, Tensor]:
+        most = math.ceil(reach / (2 * math.pi) + 0.5)
+        turns = torch.arange(-most, most + 1, dtype=u.dtype, device=u.device).reshape(-1, *(1,) * u.ndim)
+        square = (u + 2 * math.pi * turns) ** 2
+        return square, torch.zeros_like(square)
+
     def squared_distances(self, x: Tensor, y: Tensor) -> Tensor:
         return over_sites(lambda a, b: wrap(b.mT - a).square(), *(z.flatten(1)[..., None] for z in (x, y)))
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..manifolds import Manifold, leaves, tree_map
+from ..manifolds import Manifold, leaves, scale, tree_map
 from ..rng import sample_generators, step_generator
 from .zero import TOLERANCE, assert_zero
 
@@ -19,6 +19,8 @@ def assert_manifold_laws(
     manifold: Manifold[Any], event_shape: tuple[int, ...] = (), dtype: torch.dtype = torch.float64, seed: int = 0
 ) -> None:
     """Hold a manifold to the laws of Riemannian geometry at random points of its prior and in degenerate places.
+
+    Tolerances are those of numbers of order ten, and grow with larger coordinates.
 
     Checks that exp and log invert each other, dist is a metric, geodesics have constant speed and end where they
     should, transport is an isometry, projections are idempotent, ``embed`` is the derivative of ``expmap``, no
@@ -33,9 +35,11 @@ def assert_manifold_laws(
     Raises:
         AssertionError: naming the broken law.
     """
-    n, tol = 32, TOLERANCE[dtype]
+    n = 32
     generator = step_generator(seed)
     x, y, z = (manifold.random(n, *event_shape, generator=generator, dtype=dtype) for _ in range(3))
+    y, z = (_no_farther(manifold, x, point) for point in (y, z))
+    tol = TOLERANCE[dtype] * max(1.0, *(part.abs().max().item() / 10 for s in (x, y, z) for part in leaves(s)))
     v = manifold.randn_tangent(x, generator)
     ambient = tree_map(lambda part: torch.randn(part.shape, generator=generator, dtype=dtype), v)
     u = manifold.proju(x, ambient)
@@ -61,17 +65,24 @@ def _derivative(fn: Callable[[Tensor], Any], at: Tensor) -> Any:
     return torch.func.jvp(fn, (at,), (torch.ones_like(at),))[1]
 
 
-def _with_length(manifold: Manifold[Any], x: Any, u: Any, longest: float) -> Any:
-    """``u`` scaled, one factor a batch element, so that its longest tangent has the given length."""
-    length = manifold.inner(x, u, u).sqrt().reshape(len(leaves(x)[0]), -1).amax(1)
-    return tree_map(lambda part: (longest / length).reshape(-1, *(1,) * (part.ndim - 1)) * part, u)
+def _longest(manifold: Manifold[Any], x: Any, u: Any) -> Tensor:
+    return manifold.inner(x, u, u).sqrt().reshape(len(leaves(x)[0]), -1).amax(1)
+
+
+def _no_farther(manifold: Manifold[Any], x: Any, y: Any) -> Any:
+    """``y``, drawn towards ``x`` where it is far on a manifold without end: rounding may grow as exp(distance)."""
+    if manifold.injectivity_radius < float("inf"):
+        return y
+    u = manifold.logmap(x, y)
+    return manifold.expmap(x, scale((_FARTHEST / _longest(manifold, x, u)).clamp(max=1), u))
 
 
 def _inside(manifold: Manifold[Any], x: Any, z: Any, u: Any) -> Any:
     """Tangents whose geodesics stay shortest: ``u``, scaled; beside a boundary, those that lead towards ``z``."""
     if manifold.injectivity_radius == 0:
         return tree_map(lambda part: 0.95 * part, manifold.logmap(x, z))
-    return _with_length(manifold, x, u, 0.95 * min(manifold.injectivity_radius, _FARTHEST))
+    farthest = 0.95 * min(manifold.injectivity_radius, _FARTHEST)
+    return scale(farthest / _longest(manifold, x, u), u)
 
 
 def _projections(manifold: Manifold[Any], x: Any, ambient: Any, u: Any, v: Any, tol: float) -> None:

@@ -3,7 +3,20 @@
 import pytest
 import torch
 
-from sciflow.manifolds import SE3, SO3, Ball, Box, Euclidean, FlatSimplex, FlatTorus, Product, Simplex, Sphere
+from sciflow.manifolds import (
+    SE3,
+    SO3,
+    SPD,
+    Ball,
+    Box,
+    Euclidean,
+    FlatSimplex,
+    FlatTorus,
+    Hyperbolic,
+    Product,
+    Simplex,
+    Sphere,
+)
 from sciflow.testing import assert_manifold_laws
 
 
@@ -20,6 +33,11 @@ from sciflow.testing import assert_manifold_laws
         (FlatTorus(7), ()),
         (SO3(), (3,)),
         (SE3(), (4,)),
+        (Hyperbolic(2), ()),
+        (Hyperbolic(5), (2, 3)),
+        (SPD(2), (3,)),
+        (SPD(3), ()),
+        (Product(h=Hyperbolic(3), c=SPD(2), r=Euclidean(1)), (4,)),
         (Simplex(2), ()),
         (Simplex(3), (4,)),
         (Simplex(20), (2, 3)),
