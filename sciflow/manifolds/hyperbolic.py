@@ -53,7 +53,7 @@ class Hyperbolic(Manifold[Tensor]):
     def expmap(self, x: Tensor, u: Tensor) -> Tensor:
         w = _frame(x, u)
         cosh, sinhc = cosh_sinhc(_dot(w, w))
-        return _lift(cosh * x[..., 1:] + sinhc * u[..., 1:])
+        return _lift(cosh * x[..., 1:] + sinhc * _ambient(x, w)[..., 1:])  # of w: u's rounding may not fit its length
 
     def logmap(self, x: Tensor, y: Tensor) -> Tensor:
         """The boost that brings ``x`` to the origin takes ``y`` to ``sinh d · n``; the logarithm there is ``d · n``."""

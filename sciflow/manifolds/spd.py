@@ -104,9 +104,12 @@ class SPD(Manifold[Tensor]):
     def prior(self) -> WrappedNormal:
         return WrappedNormal(self)
 
+    def tangent(self, x: Tensor, w: Tensor) -> Tensor:
+        """``L sym(W) Lᵀ``, as long at X as W at the identity: a W of order one would leave the cone where X is small."""
+        return _congruence(cholesky(x), symmetrize(w))
+
     def randn_tangent(self, x: Tensor, generator: Generator = None) -> Tensor:
-        noise = normal(*x.shape, generator=generator, dtype=x.dtype, device=x.device)
-        return _congruence(cholesky(x), symmetrize(noise))
+        return self.tangent(x, normal(*x.shape, generator=generator, dtype=x.dtype, device=x.device))
 
 
 def _whiten(lower: Tensor, u: Tensor) -> Tensor:

@@ -157,7 +157,7 @@ def test_sample_i_depends_on_generator_i_alone():
     for manifold in EVERYWHERE:
         prior = WrappedNormal(manifold, scale=1.3)
         whole, part = (prior.sample(n, 2, generator=sample_generators(0, at, n)) for at, n in ((0, 5), (3, 1)))
-        assert torch.equal(whole[3:4], part)
+        torch.testing.assert_close(whole[3:4], part, rtol=0, atol=1e-5)  # rounding of matrix functions in float32
 
 
 @pytest.mark.parametrize("manifold", [Product(x=Euclidean(2)), Euclidean(3, centered=True)], ids=str)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from sciflow.manifolds import SO3, Euclidean, FlatTorus, Product, Simplex, Sphere
+from sciflow.manifolds import SO3, SPD, Euclidean, FlatTorus, Hyperbolic, Product, Simplex, Sphere
 from sciflow.nets import MLPField
 from sciflow.sampling import divergence
 from sciflow.sampling.divergence import rademacher
@@ -95,3 +95,44 @@ def test_factors_may_come_in_any_order():
         torch.testing.assert_close(divergence(v, m, y, t), exact, rtol=0, atol=1e-14)
     probe = rademacher(m, x, torch.Generator().manual_seed(1))
     torch.testing.assert_close(divergence(velocity, m, x, t, swap(probe)), divergence(velocity, m, x, t, probe))
+
+
+@pytest.mark.parametrize("d", [2, 3, 5])
+def test_radial_field_on_hyperbolic_space(d):
+    """∇·(f(r) ∂r) = f' + (d−1) f coth r, here of f = r² at any place of an event."""
+    m = Hyperbolic(d)
+    origin = m.origin()
+
+    def velocity(x, t):  # −log_x(o) has length r
+        return -m.dist(x, origin)[..., None] * m.logmap(x, origin)
+
+    x = m.random(6, 2, generator=torch.Generator().manual_seed(0), dtype=F64)
+    r = m.dist(x, origin)
+    exact = (2 * r + (d - 1) * r**2 / r.tanh()).sum(1)
+    torch.testing.assert_close(divergence(velocity, m, x, torch.zeros(6, dtype=F64)), exact, rtol=1e-11, atol=0)
+
+
+@pytest.mark.parametrize("n", [1, 2, 4])
+def test_linear_fields_on_spd_matrices(n):
+    """v = AX + XAᵀ generates congruences, which are isometries; v = log(det X) X stretches the line of multiples."""
+    m = SPD(n)
+    a = torch.randn(n, n, generator=torch.Generator().manual_seed(1), dtype=F64)
+    x = m.random(6, 2, generator=torch.Generator().manual_seed(0), dtype=F64)
+    t = torch.zeros(6, dtype=F64)
+    killing = divergence(lambda x, t: a @ x + x @ a.T, m, x, t)
+    torch.testing.assert_close(killing, torch.zeros_like(t), rtol=0, atol=1e-12)
+    # log det X = s√n of the unit line s ↦ e^{s/√n} X₀, along which v = sn: its derivative is n
+    scaling = divergence(lambda x, t: x.logdet()[..., None, None] * x, m, x, t)
+    torch.testing.assert_close(scaling, torch.full_like(t, 2.0 * n), rtol=0, atol=1e-11)
+
+
+def test_field_towards_the_identity_of_spd_matrices():
+    """∇·∇(½ dist²) = tr of the Hessian: Σ over i ≤ j of (λi−λj)/2 · coth((λi−λj)/2), which is one for i = j."""
+    m, n = SPD(3), 3
+    x = m.random(6, generator=torch.Generator().manual_seed(0), dtype=F64)
+    v = lambda x, t: -m.logmap(x, m.origin())  # noqa: E731
+    logs = torch.linalg.eigvalsh(x).log()
+    i, j = torch.triu_indices(n, n, 1)
+    half = (logs[:, i] - logs[:, j]) / 2
+    exact = n + (half / half.tanh()).sum(1)
+    torch.testing.assert_close(divergence(v, m, x, torch.zeros(6, dtype=F64)), exact, rtol=0, atol=1e-10)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sciflow.errors import InputError
-from sciflow.manifolds import SO3, Euclidean, FlatTorus, Product, Sphere, tree_map
+from sciflow.manifolds import SO3, SPD, Euclidean, FlatTorus, Hyperbolic, Product, Sphere, tree_map
 from sciflow.nets import FunctionField, MLPField
 from sciflow.sampling import RK4, Dopri5, Euler, Midpoint, sample
 
@@ -16,6 +16,8 @@ MANIFOLDS = {
     "sphere": (Sphere(2), (2,)),
     "torus": (FlatTorus(2), ()),
     "so3": (SO3(), (2,)),
+    "hyperbolic": (Hyperbolic(2), (2,)),
+    "spd": (SPD(2), ()),
     "product": (Product(r=Euclidean(3), q=SO3(), s=Sphere(2), a=FlatTorus(1)), ()),
 }
 
@@ -31,7 +33,7 @@ def flow(request):
             f = m.coordinates(x)
             weight = torch.randn(f.shape[-1], math.prod(m.tangent_shape), generator=g.manual_seed(5), dtype=f.dtype)
             wave = torch.sin(f @ weight + t.reshape(-1, *(1,) * (f.ndim - 1)))
-            return m.proju(x, wave + (wave.roll(1, 1) if event else 0))
+            return m.proju(x, (wave + (wave.roll(1, 1) if event else 0)).unflatten(-1, m.tangent_shape))
 
         if isinstance(manifold, Product):
             return {name: part(m, x[name]) for name, m in manifold.factors.items()}
