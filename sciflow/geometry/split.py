@@ -55,8 +55,8 @@ class Split:
         if self.by_group:
             if groups is None:
                 raise InputError("split.by_group=true: these rows belong to no groups; set it to false")
-            names = np.asarray(groups)[index]
-            units = [np.flatnonzero(names == name) for name in np.unique(names)]
+            _, members = np.unique(np.asarray(groups)[index], return_inverse=True)
+            units = np.split(np.argsort(members, kind="stable"), np.cumsum(np.bincount(members))[:-1])
         if len(units) < 10:
             raise InputError(f"{len(units)} {'groups' if self.by_group else 'rows'}: a split takes 10 or more")
         order = np.random.default_rng(seed).permutation(len(units))
