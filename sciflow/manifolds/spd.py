@@ -105,7 +105,7 @@ class SPD(Manifold[Tensor]):
         return WrappedNormal(self)
 
     def tangent(self, x: Tensor, w: Tensor) -> Tensor:
-        """``L sym(W) Lᵀ``, as long at X as W at the identity: a W of order one would leave the cone where X is small."""
+        """``L sym(W) Lᵀ``, as long at X as W at the identity; where X is small, W itself would leave the cone at once."""
         return _congruence(cholesky(x), symmetrize(w))
 
     def randn_tangent(self, x: Tensor, generator: Generator = None) -> Tensor:
