@@ -105,7 +105,7 @@ class SPD(Manifold[Tensor]):
         return WrappedNormal(self)
 
     def tangent(self, x: Tensor, w: Tensor) -> Tensor:
-        """``L sym(W) Lᵀ``, as long at X as W at the identity; where X is small, W itself would leave the cone at once."""
+        """``L sym(W) Lᵀ``, as long at X as W at the identity; near the boundary W itself would leave the cone."""
         return _congruence(cholesky(x), symmetrize(w))
 
     def randn_tangent(self, x: Tensor, generator: Generator = None) -> Tensor:
