@@ -3,6 +3,10 @@
 from .architectures import GeodesicFlow
 from .earth import EarthStudy
 from .floors import Floors, floors
+from .hyperbolic import HyperbolicPoints
+from .mixtures import Mixture
+from .rotations import Rotations
+from .spd import SPDMatrices
 from .study import Drawing, ManifoldStudy, Points, Splits
 from .torsions import ProteinTorsions, RNATorsions
 
@@ -11,10 +15,14 @@ __all__ = [
     "EarthStudy",
     "Floors",
     "GeodesicFlow",
+    "HyperbolicPoints",
     "ManifoldStudy",
+    "Mixture",
     "Points",
     "ProteinTorsions",
     "RNATorsions",
+    "Rotations",
+    "SPDMatrices",
     "Splits",
     "floors",
 ]

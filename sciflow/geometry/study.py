@@ -106,7 +106,7 @@ class ManifoldStudy(ABC):
         splits = Splits(*(load_tensors(data / f"{name}.safetensors")["x"] for name in ("train", "val", "test")))
         drawings = self.draw(samples, splits)
         return Evaluation(
-            {**self._likelihoods(samples, splits), **self._distances(samples, splits)},
+            {**self._likelihoods(samples, splits), **self._divergence(samples), **self._distances(samples, splits)},
             {name: drawing.figure for name, drawing in drawings.items()},
             {name: drawing.caption for name, drawing in drawings.items()},
         )
@@ -128,7 +128,24 @@ class ManifoldStudy(ABC):
         error = float(nll.std()) / n**0.5
         gain = Metric(float(nll.mean()), error, n, beside.mixture, reference, "nat", self.published())
         tolerance = Metric(float(samples.test_logp_error.mean()), n=n, unit="nat")
+        if truth is not None and reference is not None:  # point by point, which removes the spread of the data
+            excess = truth.double() + nll
+            spread = float(excess.std()) / n**0.5
+            metrics["nll_excess"] = Metric(float(excess.mean()), spread, n, beside.mixture - reference, 0.0, "nat")
         return {"nll": gain, **metrics, "nll_integration_error": tolerance}
+
+    def _divergence(self, samples: Samples) -> dict[str, Metric]:
+        """``KL(q‖p) = E_q[log q − log p]`` from the true density p, of the samples and (its floor) of the prior."""
+        assert isinstance(samples.x, Tensor)
+        truth = self.log_density(samples.x)
+        if truth is None or samples.logq is None:
+            return {}
+        gap, n = samples.logq.double() - truth.double(), len(truth)
+        noise = self.manifold.random(n, generator=step_generator(self.seed, 2), dtype=samples.x.dtype)
+        beside = self.log_density(noise)
+        assert beside is not None
+        floor = float((self.manifold.prior().log_prob(noise).double() - beside.double()).mean())
+        return {"kl": Metric(float(gap.mean()), float(gap.std()) / n**0.5, n, floor, 0.0, "nat")}
 
     def _distances(self, samples: Samples, splits: Splits) -> dict[str, Metric]:
         assert isinstance(samples.x, Tensor)

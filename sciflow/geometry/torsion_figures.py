@@ -73,9 +73,7 @@ def ramachandran(samples: Samples, splits: Splits) -> Drawing:
         axis.set(title=f"{title} ({len(angles)})", xlabel="φ (°)")
         axis.set_ylabel("ψ (°)")
     figure.colorbar(image, ax=axes, label="density / uniform density")
-    return Drawing(
-        figure, "Ramachandran plot of all data and of the samples: density over the uniform one, 4° bins."
-    )
+    return Drawing(figure, "Ramachandran plot of all data and of the samples: density over the uniform one, 4° bins.")
 
 
 def _density(axis: Axes, x: np.ndarray, y: np.ndarray, bins: int) -> AxesImage:

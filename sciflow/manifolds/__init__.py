@@ -8,6 +8,10 @@ from .domain import ConvexDomain
 from .euclidean import Euclidean
 from .flat_simplex import FlatSimplex
 from .hyperbolic import Hyperbolic, from_poincare, to_poincare
+from .mesh import Mesh
+from .mesh_density import PiecewiseLinear, eigenfunction_density
+from .mesh_reading import read_mesh
+from .mesh_spectrum import Biharmonic, Diffusion
 from .priors import Normal, ProductPrior, Uniform
 from .product import SE3, Product
 from .simplex import Simplex
@@ -23,15 +27,19 @@ __all__ = [
     "SO3",
     "SPD",
     "Ball",
+    "Biharmonic",
     "Box",
     "ConvexDomain",
+    "Diffusion",
     "Dirichlet",
     "Euclidean",
     "FlatSimplex",
     "FlatTorus",
     "Hyperbolic",
     "Manifold",
+    "Mesh",
     "Normal",
+    "PiecewiseLinear",
     "Prior",
     "Product",
     "ProductPrior",
@@ -43,8 +51,10 @@ __all__ = [
     "VonMisesFisher",
     "WrappedNormal",
     "center",
+    "eigenfunction_density",
     "from_poincare",
     "leaves",
+    "read_mesh",
     "scale",
     "to_poincare",
     "tree_map",

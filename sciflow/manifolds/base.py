@@ -68,6 +68,10 @@ class Manifold(ABC, Generic[S]):
     #: Radius of the balls on which ``expmap`` is one to one; 0 where a boundary comes arbitrarily close.
     injectivity_radius: float = float("inf")
 
+    #: Whether the geodesic between two points has a closed form. Where it has none, ``logmap``, ``geodesic``,
+    #: ``transp`` and ``cut_locus`` raise, and ``dist`` is another metric.
+    has_logmap: bool = True
+
     @property
     @abstractmethod
     def point_shape(self) -> Any:
@@ -102,6 +106,10 @@ class Manifold(ABC, Generic[S]):
     @abstractmethod
     def proju(self, x: S, u: S) -> S:
         """Project orthogonally to the tangent space at ``x``."""
+
+    def tangent(self, x: S, w: S) -> S:
+        """The tangents at ``x`` that the ambient vectors ``w`` of a network stand for; here their projection."""
+        return self.proju(x, w)
 
     @abstractmethod
     def cut_locus(self, x0: S, x1: S) -> Tensor:

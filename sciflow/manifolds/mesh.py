@@ -1,7 +1,7 @@
 """Triangle meshes as manifolds."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple, NoReturn
 
@@ -21,13 +21,6 @@ from .priors import Uniform
 __all__ = ["Mesh"]
 
 _SEEN = 16  # eigenfunctions that a network reads
-
-
-class Tables(NamedTuple):
-    """What operations on a mesh gather from, on one device in one dtype."""
-
-    surface: Surface
-    grid: FaceGrid
 
 
 class SpectralTables(NamedTuple):
@@ -63,7 +56,7 @@ class Mesh(Manifold[Tensor]):
 
     vertices: Any
     faces: Any
-    premetric: Premetric = Biharmonic()
+    premetric: Premetric = field(default_factory=Biharmonic)
     modes: int = 100
     has_logmap = False
 
@@ -108,9 +101,13 @@ class Mesh(Manifold[Tensor]):
     def _grid(self) -> FaceGrid:
         return build_grid(self._surface)
 
-    def tables(self, like: Tensor) -> Tables:
-        """The geometry of the surface on the device of ``like`` and in its dtype."""
-        return self._kept("geometry", like, lambda: Tables(self._surface.to(like), self._grid.to(like)))
+    def surface(self, like: Tensor) -> Surface:
+        """The geometry of the faces on the device of ``like`` and in its dtype."""
+        return self._kept("surface", like, lambda: self._surface.to(like))
+
+    def grid(self, like: Tensor) -> FaceGrid:
+        """The cells in which points are located, on the device of ``like`` and in its dtype."""
+        return self._kept("grid", like, lambda: self._grid.to(like))
 
     def spectral_tables(self, like: Tensor) -> SpectralTables:
         """The embedding that makes the premetric, on the device of ``like`` and in its dtype."""
@@ -136,17 +133,18 @@ class Mesh(Manifold[Tensor]):
         area = float(surface.areas.sum())
         place = torch.as_tensor(self.vertices)
         centre = torch.einsum("fix,f->x", surface.corners, surface.areas) / (3 * area)
-        seen = [(place - centre) / math.sqrt(area / (4 * math.pi)), math.sqrt(area) * spectrum.eigenfunctions[:, :_SEEN]]
-        return SpectralTables(embedding, total / weight[:, None, None], torch.cat(seen, 1))
+        scaled = (place - centre) / math.sqrt(area / (4 * math.pi))
+        seen = torch.cat([scaled, math.sqrt(area) * spectrum.eigenfunctions[:, :_SEEN]], 1)
+        return SpectralTables(embedding, total / weight[:, None, None], seen)
 
     def locate(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The face ``(n,)`` closest to each of ``x (n, 3)``, and barycentric coordinates ``(n, 3)`` in its plane.
 
         Gradients pass through the coordinates, not through the choice of the face.
         """
-        surface, grid = self.tables(x)
+        surface = self.surface(x)
         with torch.no_grad():
-            face = grid.locate(surface, x.detach())
+            face = self.grid(x).locate(surface, x.detach())
         return face, surface.barycentric(face, x)
 
     def expmap(self, x: Tensor, u: Tensor) -> Tensor:
@@ -165,7 +163,7 @@ class Mesh(Manifold[Tensor]):
     def _trace(self, x: Tensor, u: Tensor) -> tuple[Surface, Tensor, Tensor, Tensor, Tensor]:
         """Unfold the faces along ``u``; in double precision, since narrow faces amplify rounding at every edge."""
         face, _ = self.locate(x)
-        surface = self.tables(x.double()).surface
+        surface = self.surface(x.double())
         b = surface.barycentric(face, x.double())
         ahead = b + surface.components(face, u.double())
         last, to_end, carry = trace(surface, face, b.detach(), ahead.detach())
@@ -181,7 +179,7 @@ class Mesh(Manifold[Tensor]):
 
     def cut_locus(self, x0: Tensor, x1: Tensor) -> NoReturn:
         """Refused, as ``logmap``."""
-        return self.logmap(x0, x1)
+        self.logmap(x0, x1)
 
     def dist(self, x: Tensor, y: Tensor) -> Tensor:
         """The premetric ``√Σ_k w_k (φ_k(x) − φ_k(y))²``, with φ linear in each face: a metric, of its own unit."""
@@ -207,19 +205,20 @@ class Mesh(Manifold[Tensor]):
     def _read(self, values: Tensor, x: Tensor) -> Tensor:
         (flat,), shape = _rows(x)
         face, b = self.locate(flat)
-        at_corners = values[self.tables(x).surface.faces[face]]
+        at_corners = values[self.surface(x).faces[face]]
         return torch.einsum("ni,ni...->n...", b, at_corners).reshape(*shape[:-1], *values.shape[1:])
 
     def projx(self, x: Tensor) -> Tensor:
         (flat,), shape = _rows(x)
-        surface, _ = self.tables(x)
+        surface = self.surface(x)
         face, _ = self.locate(flat)
-        return surface.ambient(face, closest_in_face(flat, surface.corners[face], surface.gradients[face])).reshape(shape)
+        b = closest_in_face(flat, surface.corners[face], surface.gradients[face])
+        return surface.ambient(face, b).reshape(shape)
 
     def proju(self, x: Tensor, u: Tensor) -> Tensor:
         (flat,), shape = _rows(x)
         face, _ = self.locate(flat)
-        normal = self.tables(x).surface.normals[face].reshape(shape)
+        normal = self.surface(x).normals[face].reshape(shape)
         return u - (normal * u).sum(-1, keepdim=True) * normal
 
     def tangent(self, x: Tensor, w: Tensor) -> Tensor:
@@ -229,7 +228,7 @@ class Mesh(Manifold[Tensor]):
         """
         (x, w), shape = _rows(x, w)
         face, b = self.locate(x)
-        surface = self.tables(x).surface
+        surface = self.surface(x)
         return surface.conforming(face, b, surface.unwalled(face, b, w)).reshape(shape)
 
     def prior(self) -> Uniform:
@@ -238,7 +237,7 @@ class Mesh(Manifold[Tensor]):
     def _scatter(self, *shape: int, **kwargs: Any) -> Tensor:
         """Points of uniform density by area, from three uniform numbers each: one for the face, two for the place."""
         which, r, s = uniform(*shape, **kwargs).unbind(-1)
-        surface = self.tables(which).surface
+        surface = self.surface(which)
         share = surface.areas.double().cumsum(0)
         face = torch.searchsorted(share, which.double() * share[-1], right=True).clamp_max(len(share) - 1)
         r, s = torch.where(r + s > 1, 1 - r, r), torch.where(r + s > 1, 1 - s, s)

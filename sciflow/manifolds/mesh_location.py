@@ -10,8 +10,8 @@ from .mesh_surface import Surface
 
 __all__ = ["FaceGrid", "build_grid", "closest_in_face"]
 
-_LEVELS = 7  # at most 128³ cells
-_CELL = 0.6  # of the mean length of an edge
+_CELLS = 128  # along an edge of the box, at most
+_CELL = 0.5  # of the mean length of an edge
 _PAIRS = 2**20  # points times faces that are compared at once
 
 
@@ -93,46 +93,62 @@ def _distances(surface: Surface, x: Tensor, faces: Tensor) -> Tensor:
 
 
 def build_grid(surface: Surface) -> FaceGrid:
-    """Divide the box of a mesh into cells, eight for one, each keeping of its parent's faces what it still needs."""
+    """Lay cells over a mesh, and find for each that comes near it the faces that come into question."""
     points = surface.corners.flatten(0, 1)
     extent = float((points.amax(0) - points.amin(0)).max()) * 1.1
     low = (points.amax(0) + points.amin(0)) / 2 - extent / 2
     edge = float((surface.corners.roll(-1, 1) - surface.corners).norm(dim=-1).mean())
-    levels = min(_LEVELS, max(1, math.ceil(math.log2(extent / (_CELL * edge)))))
+    n = min(_CELLS, max(1, math.ceil(extent / (_CELL * edge))))
+    side = extent / n
+    half = side * math.sqrt(3) / 2  # a point within h of the surface lies in a cell whose centre is within 2h of it
+    cell, face, lower, upper = _nearby(surface, low, side, n, 4 * half)
+    kept = lower <= upper[cell].clamp_max(2 * half) + 2 * half
+    cell, face = cell[kept], face[kept]
+    gap = torch.cat(
+        [
+            _distances(surface, _centres(c, low, side, n), f)
+            for c, f in zip(cell.split(_PAIRS // 16), face.split(_PAIRS // 16), strict=True)
+        ]
+    )
+    closest = _least(gap, cell, n**3)
+    kept = (gap <= (closest[cell] + 2 * half) * (1 + 1e-6)) & (closest[cell] <= 2 * half)
+    cell, face = cell[kept], face[kept]
+    order = torch.argsort(cell * len(surface.areas) + face)
+    named, count = cell[order].unique_consecutive(return_counts=True)
+    rows = torch.full((n**3,), -1)
+    rows[named] = torch.arange(len(named))
+    return FaceGrid(low, side, rows.reshape(n, n, n), count.cumsum(0) - count, count, face[order])
+
+
+def _nearby(surface: Surface, low: Tensor, side: float, n: int, reach: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Cells and faces that may be within ``reach``, with lower bounds of their distances; upper ones of all cells."""
     middle = surface.corners.mean(1)
     radius = (surface.corners - middle[:, None]).norm(dim=-1).amax(1)
-    octants = torch.cartesian_prod(*[torch.arange(2)] * 3)
-    place, cell = torch.zeros(1, 3, dtype=torch.long), extent
-    owner, face = torch.zeros(len(middle), dtype=torch.long), torch.arange(len(middle))
-    for level in range(levels):
-        cell /= 2
-        half = cell * math.sqrt(3) / 2
-        place = (2 * place[:, None] + octants).flatten(0, 1)
-        owner = (8 * owner[:, None] + torch.arange(8)).flatten()
-        face = face[:, None].expand(-1, 8).flatten()
-        centre = low + (place[owner] + 0.5) * cell
-        # bounds from spheres about the faces; on the last level the distances themselves, where the bounds allow
-        upper = (centre - middle[face]).norm(dim=-1)
-        lower = (upper - radius[face]).clamp_min(0)
-        kept = lower <= _least(upper, owner, len(place))[owner] + 2 * half
-        if level == levels - 1:
-            owner, face = owner[kept], face[kept]
-            lower = _in_parts(surface, centre[kept], face)
-            kept = lower <= (_least(lower, owner, len(place))[owner] + 2 * half) * (1 + 1e-6)
-        reach = _least(lower, owner, len(place)) <= 2 * half  # a point within h of the surface is within 2h of here
-        kept &= reach[owner]
-        row = torch.where(reach, reach.cumsum(0) - 1, -1)
-        place, owner, face = place[reach], row[owner[kept]], face[kept]
-    rows = torch.full((2**levels,) * 3, -1)
-    rows[tuple(place.T)] = torch.arange(len(place))
-    order = torch.argsort(owner * len(middle) + face)
-    count = owner.bincount(minlength=len(place))
-    return FaceGrid(low, cell, rows, count.cumsum(0) - count, count, face[order])
+    first = ((surface.corners.amin(1) - reach - low) / side).floor().long().clamp(0, n - 1)
+    width = ((surface.corners.amax(1) + reach - low) / side).floor().long().clamp(0, n - 1) - first + 1
+    upper = torch.full((n**3,), math.inf, dtype=middle.dtype)
+    found = []
+    share = (width.prod(1).cumsum(0) - 1) // (_PAIRS // 4)
+    for faces in torch.arange(len(middle)).split(share.unique_consecutive(return_counts=True)[1].tolist()):
+        size = width[faces].prod(1)
+        face = faces.repeat_interleave(size)
+        step = torch.arange(len(face)) - (size.cumsum(0) - size).repeat_interleave(size)
+        w, start = width[face], first[face]
+        cell = ((start[:, 0] + step // (w[:, 1] * w[:, 2])) * n + start[:, 1] + step // w[:, 2] % w[:, 1]) * n
+        cell += start[:, 2] + step % w[:, 2]
+        away = _centres(cell, low, side, n) - middle[face]
+        length, height = away.norm(dim=-1), (away * surface.normals[face]).sum(-1).abs()
+        lower = torch.maximum(length - radius[face], height)
+        near = lower <= reach
+        upper.scatter_reduce_(0, cell, length, "amin")
+        found.append((cell[near], face[near], lower[near]))
+    cell, face, lower = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return cell, face, lower, upper
+
+
+def _centres(cell: Tensor, low: Tensor, side: float, n: int) -> Tensor:
+    return low + side * (torch.stack([cell // n**2, cell // n % n, cell % n], -1) + 0.5)
 
 
 def _least(values: Tensor, owner: Tensor, n: int) -> Tensor:
     return values.new_full((n,), math.inf).scatter_reduce(0, owner, values, "amin")
-
-
-def _in_parts(surface: Surface, x: Tensor, face: Tensor) -> Tensor:
-    return torch.cat([_distances(surface, p, f) for p, f in zip(x.split(2**16), face.split(2**16), strict=True)])

@@ -50,8 +50,8 @@ class Surface:
 
     def to(self, like: Tensor) -> "Surface":
         """The same tables beside ``like``: on its device, floats in its dtype."""
-        moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Surface(**{name: part.to(like if part.is_floating_point() else like.device) for name, part in moved.items()})
+        parts = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Surface(**{k: part.to(like if part.is_floating_point() else like.device) for k, part in parts.items()})
 
     def barycentric(self, face: Tensor, x: Tensor) -> Tensor:
         """Barycentric coordinates ``(n, 3)`` of ``x (n, 3)`` in the planes of its faces ``(n,)``."""
@@ -103,10 +103,10 @@ def build_surface(vertices: np.ndarray, faces: np.ndarray) -> Surface:
     area = np.linalg.norm(_double_area(vertices[faces]), axis=1) / 2
     flat = np.flatnonzero(area <= _FLAT_AREA * np.ptp(vertices, axis=0).max() ** 2)
     if len(flat):
-        raise InputError(f"{len(flat)} faces have no area, the first is {flat[0]} {faces[flat[0]].tolist()}: remove them")
+        raise InputError(f"{len(flat)} faces have no area, first {flat[0]} {faces[flat[0]].tolist()}: remove them")
     across, same_turn = _across(faces)
     faces = _orient(faces, across, same_turn)
-    return _tabulate(vertices, faces, *_across(faces))
+    return _tabulate(vertices, faces, _across(faces)[0])
 
 
 def _double_area(corners: np.ndarray) -> np.ndarray:
@@ -148,7 +148,7 @@ def _orient(faces: np.ndarray, across: np.ndarray, same_turn: np.ndarray) -> np.
     return np.where((sheet[:n] == sheet[0])[:, None], faces, faces[:, [0, 2, 1]])
 
 
-def _tabulate(vertices: np.ndarray, faces: np.ndarray, across: np.ndarray, _: np.ndarray) -> Surface:
+def _tabulate(vertices: np.ndarray, faces: np.ndarray, across: np.ndarray) -> Surface:
     corners = vertices[faces]
     double = _double_area(corners)
     areas = np.linalg.norm(double, axis=1) / 2

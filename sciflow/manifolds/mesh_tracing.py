@@ -60,7 +60,7 @@ def trace(surface: Surface, face: Tensor, start: Tensor, end: Tensor) -> tuple[T
             end[moving[stop]] = stay
             to_end[moving[stop]] = stay[:, :, None].expand(-1, -1, 3)  # coordinates add up to one
     longest = float(surface.ambient(face[moving], end[moving] - start[moving]).norm(dim=-1).max())
-    raise ArithmeticError(f"a geodesic of length {longest:.3g} crosses more than {_CROSSINGS} edges: is the field finite?")
+    raise ArithmeticError(f"a geodesic of length {longest:.3g} crosses over {_CROSSINGS} edges: is the field finite?")
 
 
 def _apply(matrix: Tensor, b: Tensor) -> Tensor:

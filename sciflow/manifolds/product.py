@@ -27,6 +27,7 @@ class Product(Manifold[Point]):
         if nested or not factors:
             raise ValueError(f"a Product takes one or more plain manifolds: give the factors of {nested} directly")
         self.factors: Mapping[str, Manifold[Tensor]] = factors
+        self.has_logmap = all(factor.has_logmap for factor in factors.values())
         self.injectivity_radius = min(factor.injectivity_radius for factor in factors.values())
 
     def __repr__(self) -> str:
@@ -63,6 +64,9 @@ class Product(Manifold[Point]):
     def proju(self, x: Point, u: Point) -> Point:
         return {name: factor.proju(x[name], u[name]) for name, factor in self.factors.items()}
 
+    def tangent(self, x: Point, w: Point) -> Point:
+        return {name: factor.tangent(x[name], w[name]) for name, factor in self.factors.items()}
+
     def embed(self, x: Point, u: Point) -> Point:
         return {name: factor.embed(x[name], u[name]) for name, factor in self.factors.items()}
 
@@ -73,6 +77,11 @@ class Product(Manifold[Point]):
     def squared_distances(self, x: Point, y: Point) -> Tensor:
         terms = [factor.squared_distances(x[name], y[name]) for name, factor in self.factors.items()]
         return torch.stack(terms).sum(0)
+
+    def dist(self, x: Point, y: Point) -> Tensor:
+        square = torch.stack([factor.dist(x[name], y[name]).square() for name, factor in self.factors.items()]).sum(0)
+        apart = square > 0
+        return torch.where(apart, torch.where(apart, square, 1.0).sqrt(), 0.0)
 
     def coordinates(self, x: Point) -> Point:
         return {name: factor.coordinates(x[name]) for name, factor in self.factors.items()}

@@ -61,13 +61,13 @@ class MLPField(Field):
 
     def velocity(self, x: State, t: Tensor, **cond: Tensor) -> State:
         parts = x if isinstance(x, dict) else {"x": x}
-        read = torch.cat([features(parts[name]).flatten(1) for name, features in self.features.items()], -1)
-        with torch.autocast(read.device.type, enabled=False):  # in bfloat16 a place would keep three digits
+        with torch.autocast(t.device.type, enabled=False):  # in bfloat16 a place would keep three digits
+            read = torch.cat([features(parts[name]).flatten(1) for name, features in self.features.items()], -1)
             h = self.inward(read)
         context = nn.functional.silu(self.time(t) + self._condition(cond))
         for block in self.blocks:
             h = block(h, context)
-        return self.manifold.proju(x, self._split(self.outward(h)))
+        return self.manifold.tangent(x, self._split(self.outward(h)))
 
     def _condition(self, cond: dict[str, Tensor]) -> Tensor | float:
         if self.condition is None and not cond:

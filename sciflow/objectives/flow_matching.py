@@ -46,7 +46,8 @@ class FlowMatching:
         weight = pair.weight
         u = uniform(len(weight), generator=generator, dtype=weight.dtype, device=weight.device)
         t = self.time((torch.arange(len(u), dtype=u.dtype, device=u.device) + u) / len(u))
-        drawn = path.sample(pair.x0, pair.x1, t, generator)
+        with torch.autocast(weight.device.type, enabled=False):  # mixed precision is for networks, not for geodesics
+            drawn = path.sample(pair.x0, pair.x1, t, generator)
         error = tree_map(Tensor.sub, field.velocity(drawn.x_t, t, **pair.cond), drawn.u_t)
         squared = path.manifold.inner(drawn.x_t, error, error)
         if "mask" in pair.cond:

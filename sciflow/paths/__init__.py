@@ -5,6 +5,7 @@ from .costs import Cost, GeodesicCost
 from .couplings import Coupling, Independent, Pair
 from .geodesic import GeodesicPath
 from .path import Path, PathSample
+from .premetric import PremetricPath
 from .schedules import Cosine, Exponential, Linear, Polynomial, Schedule
 from .sorted_transport import SortedTransport
 from .transport import OptimalTransport, Sinkhorn
@@ -24,6 +25,7 @@ __all__ = [
     "Path",
     "PathSample",
     "Polynomial",
+    "PremetricPath",
     "Schedule",
     "Sinkhorn",
     "SortedTransport",

@@ -1,11 +1,9 @@
 """Premetric paths: flow matching where no geodesic has a closed form."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from ..manifolds.mesh import Mesh
+from ..manifolds import Mesh
 from ..manifolds.mesh_surface import Surface
 from ..rng import Generator
 from .path import PathSample
@@ -73,7 +71,7 @@ class _Descent:
     """Points ``x0 (n, 3)`` on their way down to ``x1 (n, 3)``: faces, barycentric coordinates, directions."""
 
     def __init__(self, mesh: Mesh, x0: Tensor, x1: Tensor) -> None:
-        self.surface: Surface = mesh.tables(x0).surface
+        self.surface: Surface = mesh.surface(x0)
         self.embedding, self.slopes, _ = mesh.spectral_tables(x0)
         self.face, b = mesh.locate(x0)
         self.goal, goal_b = mesh.locate(x1)

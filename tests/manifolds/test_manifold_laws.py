@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import trimesh
 
 from sciflow.manifolds import (
     SE3,
@@ -13,11 +14,15 @@ from sciflow.manifolds import (
     FlatSimplex,
     FlatTorus,
     Hyperbolic,
+    Mesh,
     Product,
     Simplex,
     Sphere,
 )
 from sciflow.testing import assert_manifold_laws
+
+_SOLID = trimesh.creation.icosphere(subdivisions=2)
+ICOSPHERE = Mesh(_SOLID.vertices, _SOLID.faces, modes=20)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
@@ -47,6 +52,8 @@ from sciflow.testing import assert_manifold_laws
         (FlatSimplex(2), ()),
         (FlatSimplex(20), (2, 3)),
         (Product(p=Simplex(4), b=Box((0.0, 0.0), (1.0, 1.0)), o=Ball(2), f=FlatSimplex(3), s=Sphere(2)), (2,)),
+        (ICOSPHERE, ()),
+        (Product(m=ICOSPHERE, s=Sphere(2)), (3,)),
         (Product(x=Euclidean(3, centered=True), q=SO3(), s=Sphere(2), chi=FlatTorus(4)), (5,)),
     ],
     ids=str,
