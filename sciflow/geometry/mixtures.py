@@ -112,11 +112,9 @@ class MixtureStudy(ManifoldStudy):
     def truth(self, n: int, stream: int) -> Tensor | None:
         """``n`` points of the known density, float64; another stream, other points."""
         mixture = self.mixture
-        return (
-            None
-            if mixture is None
-            else mixture.sample(n, generator=step_generator(self.seed, stream), dtype=torch.float64)
-        )
+        if mixture is None:
+            return None
+        return mixture.sample(n, generator=step_generator(self.seed, stream), dtype=torch.float64)
 
     def read(self, raw: Path | None) -> Points:
         drawn = self.truth(self.data.rows, 3)
@@ -135,5 +133,5 @@ def refuse(path: Path, bad: np.ndarray, reason: Callable[[int], str]) -> None:
     if bad.any():
         first = int(bad.argmax())
         more = int(bad.sum()) - 1
-        others = f"; so are {more} more lines" if more else ""
+        others = f"; {more} more lines are like it" if more else ""
         raise InputError(f"{path}, line {first + 2}: {reason(first)}{others}")

@@ -11,7 +11,7 @@ from sciflow.geometry.mixtures import MixtureTable
 from sciflow.manifolds import Hyperbolic, from_poincare
 from sciflow.pipeline import evaluate, load_config, prepare, sample, train
 
-TINY = ["data.rows=200", "data.components=3", "trainer.steps=20", "trainer.batch_size=64"]
+TINY = ["data.rows=200", "data.components=3", "trainer.steps=20", "trainer.batch_size=1024"]
 TINY += ["model.width=16", "model.depth=1", "model.fourier=4"]
 TINY += ["sampler.n=60", "sampler.steps=3", "sampler.tolerance=1e-3"]
 
@@ -39,7 +39,7 @@ def test_samples_come_back_from_their_table(tmp_path):
     ("text", "message"),
     [
         ("x1,x2\n0.1,0\n0.8,0.6\n", r"line 3: \|x\| = 1; points of the Poincaré ball have \|x\| < 1"),
-        ("x1,x2\n2,0\n0.1,0\n3,0\n", r"line 2: \|x\| = 2; .*; so are 1 more lines"),
+        ("x1,x2\n2,0\n0.1,0\n3,0\n", r"line 2: \|x\| = 2; .*; 1 more lines are like it"),
         ("x1,y\n0.1,0\n", "no column x2"),
         ("x1,x2,x3\n0.1,0,0\n", "a column x3 in 2 dimensions; say study.d=…"),
         ("x1,x2\n0.1,inf\n", "line 2, column x2: 'inf' is not a finite number"),

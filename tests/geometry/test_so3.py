@@ -17,7 +17,7 @@ from sciflow.pipeline import evaluate, load_config, prepare, sample, train
 from sciflow.rng import sample_generators
 from sciflow.training import Samples
 
-TINY = ["data.rows=200", "data.components=3", "trainer.steps=20", "trainer.batch_size=64"]
+TINY = ["data.rows=200", "data.components=3", "trainer.steps=20", "trainer.batch_size=1024"]
 TINY += ["model.width=16", "model.depth=1", "model.fourier=4"]
 TINY += ["sampler.n=60", "sampler.steps=3", "sampler.tolerance=1e-3"]
 TABLE = """w,x,y,z

@@ -15,7 +15,7 @@ from sciflow.manifolds import SPD, Hyperbolic, from_poincare
 from sciflow.nets import MLPField
 from sciflow.pipeline import evaluate, load_config, prepare, sample, train
 
-TINY = ["data.rows=200", "data.components=3", "trainer.steps=20", "trainer.batch_size=64"]
+TINY = ["data.rows=200", "data.components=3", "trainer.steps=20", "trainer.batch_size=1024"]
 TINY += ["model.width=16", "model.depth=1", "model.fourier=4"]
 TINY += ["sampler.n=100", "sampler.steps=3", "sampler.tolerance=1e-3"]
 
