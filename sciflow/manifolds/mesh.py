@@ -150,24 +150,23 @@ class Mesh(Manifold[Tensor]):
     def expmap(self, x: Tensor, u: Tensor) -> Tensor:
         """End of the straightest geodesic; at a wall it slides along, in a corner that holds it, it rests."""
         (x, u), shape = _rows(x, u)
-        surface, last, ahead, to_end, _ = self._trace(x, u)
+        surface, face, ahead = self._ahead(x, u)
+        last, to_end, _ = trace(surface, face, surface.barycentric(face, x.double()).detach(), ahead.detach())
         return surface.ambient(last, _apply(to_end, ahead)).to(x.dtype).reshape(shape)
 
     def transp_along(self, x: Tensor, w: Tensor, u: Tensor) -> Tensor:
         """Carry ``u`` over the edges that the geodesic crosses, turned about each: an isometry, walls included."""
         (x, w, u), shape = _rows(x, w, u)
-        surface, last, _, _, carry = self._trace(x, w)
-        rates = surface.components(self.locate(x)[0], u.double())
+        surface, face, ahead = self._ahead(x, w)
+        last, _, carry = trace(surface, face, surface.barycentric(face, x.double()).detach(), ahead.detach())
+        rates = surface.components(face, u.double())
         return surface.ambient(last, _apply(carry, rates)).to(u.dtype).reshape(shape)
 
-    def _trace(self, x: Tensor, u: Tensor) -> tuple[Surface, Tensor, Tensor, Tensor, Tensor]:
-        """Unfold the faces along ``u``; in double precision, since narrow faces amplify rounding at every edge."""
+    def _ahead(self, x: Tensor, u: Tensor) -> tuple[Surface, Tensor, Tensor]:
+        """Where ``x + u`` lies in the plane of the face of ``x``; in double precision, as narrow faces amplify rounding."""
         face, _ = self.locate(x)
         surface = self.surface(x.double())
-        b = surface.barycentric(face, x.double())
-        ahead = b + surface.components(face, u.double())
-        last, to_end, carry = trace(surface, face, b.detach(), ahead.detach())
-        return surface, last, ahead, to_end, carry
+        return surface, face, surface.barycentric(face, x.double() + u.double())
 
     def logmap(self, x: Tensor, y: Tensor) -> NoReturn:
         """Refused: no closed form.
