@@ -76,6 +76,9 @@ def test_saved_configuration_comes_back(gaussian: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("study", options("study"))
 @pytest.mark.parametrize("model", [None, *options("model")])
 def test_shipped_studies_compose_with_shipped_models(study: str, model: str | None) -> None:
+    molecule = study in ("ala2", "peptide")
+    if molecule == (model == "geodesic_flow"):
+        pytest.skip("a model of another domain")
     config = load_config(study, [f"model={model}"] if model else [])
     if model:
         assert type(config.study.architecture).__name__.lower() == model.replace("_", "")
