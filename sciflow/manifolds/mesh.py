@@ -163,7 +163,7 @@ class Mesh(Manifold[Tensor]):
         return surface.ambient(last, _apply(carry, rates)).to(u.dtype).reshape(shape)
 
     def _ahead(self, x: Tensor, u: Tensor) -> tuple[Surface, Tensor, Tensor]:
-        """Where ``x + u`` lies in the plane of the face of ``x``; in double precision, as narrow faces amplify rounding."""
+        """Where ``x + u`` lies in the plane of the face of ``x``; in float64, as narrow faces amplify rounding."""
         face, _ = self.locate(x)
         surface = self.surface(x.double())
         return surface, face, surface.barycentric(face, x.double() + u.double())
