@@ -84,19 +84,19 @@ def rademacher(manifold: Manifold[Any], x: Any, generator: Generator = None) -> 
 
 
 def _quadratic_form(manifold: Manifold[Any], z: State, v: State, out: Tensor, directions: Tensor, keep: bool) -> Tensor:
-    """Sum over ``directions (C, B, n)`` of ``e · P Dv·embed(P e)``, by pulling ``e`` back through ``P v``."""
+    """Sum over ``directions (C, B, n)`` of ``e · P Dv·embed(P e)``, by pulling ``e`` back through ``P v``.
+
+    ``torch.autograd.grad`` can batch by itself (``is_grads_batched``), but then loses, without a word, the graph behind
+    every custom function in a backward pass.
+    """
+
+    def pullback(e: Tensor) -> tuple[Tensor, ...]:
+        keywords: Any = {"retain_graph": True, "create_graph": keep, "allow_unused": True, "materialize_grads": True}
+        return torch.autograd.grad(out, leaves(z), e, **keywords)
+
     with torch.set_grad_enabled(keep):
         tangents = manifold.proju(z, _split(directions, v))
-        pulled = torch.autograd.grad(
-            out,
-            leaves(z),
-            directions,
-            is_grads_batched=True,
-            retain_graph=True,
-            create_graph=keep,
-            allow_unused=True,
-            materialize_grads=True,
-        )
+        pulled = torch.func.vmap(pullback)(directions)
         moved = leaves(manifold.embed(z, tangents))
         return torch.stack([(g * m).flatten(2).sum((0, 2)) for g, m in zip(pulled, moved, strict=True)]).sum(0)
 
