@@ -84,7 +84,7 @@ class SPD(Manifold[Tensor]):
 
     def log_det_exp(self, x: Tensor, u: Tensor) -> Tensor:
         """``Σ_{i<j} log sinhc((λ_i − λ_j)/2)`` of the eigenvalues of ``L⁻¹UL⁻ᵀ``."""
-        eigenvalues = torch.linalg.eigvalsh(_whiten(cholesky(x), u))
+        eigenvalues = torch.linalg.eigvalsh(symmetrize(_whiten(cholesky(x), u)))
         i, j = torch.triu_indices(self.n, self.n, 1, device=x.device)
         return log_sinhc((eigenvalues[..., i] - eigenvalues[..., j]).square() / 4).sum(-1)
 

@@ -74,11 +74,24 @@ def test_derivatives_batch_over_directions():
     torch.testing.assert_close(vmapped.reshape(2, 9, 3, 3).movedim(0, 1), batched)
 
 
-def test_a_second_derivative_is_refused_not_wrong():
+@pytest.mark.parametrize("gap", [0.0, 1e-9, 1e-4, 0.6, 1.5, 4.0])
+@pytest.mark.parametrize("function", [expm1, log1p])
+def test_second_derivatives(function, gap):
+    """Against differences of the first, which the test above holds; forwards over backwards as well."""
+    vectors = torch.linalg.qr(normal(3, 3, generator=step_generator(0), dtype=F64)).Q
+    a = (vectors * torch.tensor([0.7, 0.7 + gap, 0.7 + 0.5 * gap], dtype=F64)) @ vectors.T
+    assert torch.autograd.gradgradcheck(lambda z: function(z + z.mT), (a / 2).requires_grad_())
+    square = lambda z: function(z).square().sum()  # noqa: E731
+    hessian = torch.autograd.functional.hessian(square, a)
+    torch.testing.assert_close(torch.func.hessian(square)(a), hessian, rtol=1e-9, atol=1e-9)
+
+
+def test_a_third_derivative_is_refused_not_wrong():
     a = points(0, 2).requires_grad_()
     (slope,) = torch.autograd.grad(log1p(a).square().sum(), a, create_graph=True)
-    with pytest.raises(NotImplementedError, match="once"):
-        slope.sum().backward()
+    (bend,) = torch.autograd.grad(slope.square().sum(), a, create_graph=True)
+    with pytest.raises(NotImplementedError, match="twice"):
+        bend.sum().backward()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
