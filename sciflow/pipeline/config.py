@@ -16,6 +16,7 @@ import dataclasses
 import importlib
 import importlib.util
 import sys
+import traceback
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -123,6 +124,8 @@ def read_config(path: Path, overrides: Iterable[str] = ()) -> Config:
         tree = yaml.safe_load(Path(path).read_text())
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; name the study (study=…) or the folder of an earlier stage") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())}); run the earlier stage again") from error
     overrides = list(overrides)
     if any(o.startswith("model=") for o in overrides):
         raise InputError("model=… chooses the model before training; train again to change it")
@@ -193,7 +196,12 @@ def _class(section: str, target: str) -> type:
     assert spec.loader is not None
     module_object = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module_object
-    spec.loader.exec_module(module_object)
+    try:
+        spec.loader.exec_module(module_object)
+    except Exception as error:
+        frames = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        at = error.lineno if isinstance(error, SyntaxError) else frames[-1]
+        raise InputError(f"{target}, line {at}: {type(error).__name__}: {error}") from error
     own = [c for c in vars(module_object).values() if isinstance(c, type) and c.__module__ == spec.name]
     found = [c for c in own if dataclasses.is_dataclass(c) and all(hasattr(c, method) for method in METHODS)]
     if len(found) != 1:

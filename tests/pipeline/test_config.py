@@ -64,6 +64,19 @@ def test_a_study_file_has_one_study(tmp_path: Path) -> None:
         load_config(str(tmp_path / "empty.py"))
 
 
+@pytest.mark.parametrize("wrong", ["x = (", "import torch\nimport no_such_package", "x = 1\ny = z"])
+def test_an_error_in_a_study_file_names_its_line(tmp_path: Path, wrong: str) -> None:
+    (tmp_path / "mine.py").write_text(wrong)
+    with pytest.raises(InputError, match=rf"mine.py, line {len(wrong.splitlines())}: \w+Error"):
+        load_config(str(tmp_path / "mine.py"))
+
+
+def test_a_damaged_configuration_is_named(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("study: [")
+    with pytest.raises(InputError, match=r"config\.yaml: not YAML"):
+        read_config(tmp_path / "config.yaml")
+
+
 def test_saved_configuration_comes_back(gaussian: str, tmp_path: Path) -> None:
     config = load_config(gaussian, ["data.path=my file.csv", "n=7"])
     config.save(tmp_path / "config.yaml")
