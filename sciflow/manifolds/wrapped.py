@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..errors import InputError
 from ..rng import Generator
 from .base import Manifold
 
@@ -25,8 +26,8 @@ class WrappedNormal:
     ``mean`` is one point ``(*point_shape)``, the manifold's ``origin`` by default; ``scale`` is in units of length.
 
     Raises:
-        ValueError: on a product, which takes a ``ProductPrior`` of one wrapped normal a factor, and on centred
-            particles, which take a ``Normal``.
+        InputError: on a product, which takes a ``ProductPrior`` of one wrapped normal a factor; on centred particles,
+            which take a ``Normal``; with a boundary, which folds the tangent space onto itself; without a logarithm.
 
     Source: Nagano et al. 2019, arXiv:1902.02992; Falorsi et al. 2019, arXiv:1903.02958.
     """
@@ -37,7 +38,14 @@ class WrappedNormal:
 
     def __post_init__(self) -> None:
         if isinstance(self.manifold.point_shape, dict) or getattr(self.manifold, "centered", False):
-            raise ValueError(f"no WrappedNormal on {self.manifold}: give a ProductPrior of its factors, or a Normal")
+            raise InputError(f"no WrappedNormal on {self.manifold}: give a ProductPrior of its factors, or a Normal")
+        if self.manifold.injectivity_radius == 0 or not self.manifold.has_logmap:
+            raise InputError(
+                f"no WrappedNormal on {self.manifold}, which has a boundary or no logarithm: give its prior(), or a "
+                "density of its own (Dirichlet, PiecewiseLinear)"
+            )
+        if not 0 < self.scale < math.inf:
+            raise InputError(f"WrappedNormal scale={self.scale}: give a positive number")
 
     def sample(
         self,

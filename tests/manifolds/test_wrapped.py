@@ -6,7 +6,23 @@ import numpy as np
 import pytest
 import torch
 
-from sciflow.manifolds import SO3, SPD, Euclidean, FlatTorus, Hyperbolic, Normal, Product, Sphere, WrappedNormal
+from sciflow.errors import InputError
+from sciflow.manifolds import (
+    SO3,
+    SPD,
+    Ball,
+    Box,
+    Euclidean,
+    FlatSimplex,
+    FlatTorus,
+    Hyperbolic,
+    Mesh,
+    Normal,
+    Product,
+    Simplex,
+    Sphere,
+    WrappedNormal,
+)
 from sciflow.manifolds.symmetric import expm1
 from sciflow.rng import normal, sample_generators, step_generator
 
@@ -160,10 +176,29 @@ def test_sample_i_depends_on_generator_i_alone():
         torch.testing.assert_close(whole[3:4], part, rtol=0, atol=1e-5)  # rounding of matrix functions in float32
 
 
-@pytest.mark.parametrize("manifold", [Product(x=Euclidean(2)), Euclidean(3, centered=True)], ids=str)
+@pytest.mark.parametrize(
+    "manifold",
+    [
+        Product(x=Euclidean(2)),
+        Euclidean(3, centered=True),
+        Simplex(3),
+        FlatSimplex(3),
+        Ball(2),
+        Box((0.0,), (1.0,)),
+        Mesh([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], [[0, 2, 1], [0, 1, 3], [1, 2, 3], [0, 3, 2]], modes=2),
+    ],
+    ids=lambda manifold: type(manifold).__name__,
+)
 def test_what_has_its_own_prior_is_refused(manifold):
-    with pytest.raises(ValueError, match="WrappedNormal"):
+    """Where walls fold the tangent space onto the manifold, one preimage of a point would pass for all of them."""
+    with pytest.raises(InputError, match=r"no WrappedNormal on [^\n]*: give[^\n]*$"):
         WrappedNormal(manifold)
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, math.nan, math.inf])
+def test_a_scale_that_is_none_is_refused(scale):
+    with pytest.raises(InputError, match="positive"):
+        WrappedNormal(Euclidean(1), scale=scale)
 
 
 def test_exponential_of_a_small_matrix_keeps_its_digits():
