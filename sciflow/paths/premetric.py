@@ -46,8 +46,19 @@ class PremetricPath:
         descent = _Descent(self.manifold, x0.reshape(-1, 3), x1.reshape(-1, 3))
         descent.run(descent.distance * (1 - self.schedule.kappa(times)))
         rate = self.schedule.dkappa(times) * descent.distance
-        x_t, u_t = descent.point(), descent.velocity(rate)
+        x_t, u_t = descent.point(descent.all), descent.velocity(rate, descent.all)
         return PathSample(x_t.reshape(x0.shape), u_t.reshape(x0.shape), x0, x1, t)
+
+    @torch.no_grad()
+    def along(self, x0: Tensor, x1: Tensor, t: Tensor) -> tuple[PathSample, Tensor]:
+        """Points and velocities ``(n, T, 3)`` at rising times ``t (n, T)`` of one path each, at the price of one.
+
+        ``x0`` and ``x1 (n, 3)``. With them ``(n,)``: whether a path kept to its levels; others rest in a well of d.
+        """
+        descent = _Descent(self.manifold, x0, x1)
+        kappa, rate = self.schedule.kappa(t), self.schedule.dkappa(t) * descent.distance[:, None]
+        x_t, u_t, reached = descent.visit(descent.distance[:, None] * (1 - kappa), rate)
+        return PathSample(x_t, u_t, x0, x1, t), reached
 
     @torch.no_grad()
     def velocity(self, x1_hat: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
@@ -59,7 +70,8 @@ class PremetricPath:
         descent = _Descent(self.manifold, x_t.reshape(-1, 3), self.manifold.projx(x1_hat).reshape(-1, 3))
         descent.run(descent.distance)
         ahead = (1 - self.schedule.kappa(times)).clamp_min(torch.finfo(t.dtype).eps)
-        return descent.velocity(self.schedule.dkappa(times) / ahead * descent.distance).reshape(x_t.shape)
+        rate = self.schedule.dkappa(times) / ahead * descent.distance
+        return descent.velocity(rate, descent.all).reshape(x_t.shape)
 
 
 def _each(t: Tensor, x: Tensor) -> Tensor:
@@ -80,26 +92,50 @@ class _Descent:
         self.entry = torch.full_like(self.face, -1)
         self.towards = torch.zeros_like(self.b)
         self.slope = torch.zeros_like(self.b[:, 0])
-        self.distance = self._measure(torch.arange(len(b), device=b.device))[2]
+        self.all = torch.arange(len(b), device=b.device)
+        self.distance = self._measure(self.all)[2]
         around = self.embedding[self.surface.faces[self.goal]] - self.target[:, None]
         self.near = _NEAR * around.norm(dim=-1).amax(1)
         self.least = _FLATTEST * self.distance / self.surface.areas.sum().sqrt()
 
     def run(self, level: Tensor) -> None:
         """Go down to ``d = level (n,)``; each round takes every point to its level or across its face."""
-        on = torch.arange(len(level), device=level.device)
-        for _ in range(int(_LOOPS * len(self.surface.areas) ** 0.5)):
+        on = self.all
+        for _ in range(self.rounds):
             on = on[self._advance(on, level[on])]
             if not len(on):
                 return
 
-    def point(self) -> Tensor:
-        return self.surface.ambient(self.face, self.b)
+    def visit(self, levels: Tensor, rates: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Points and velocities ``(n, T, 3)`` at falling levels ``(n, T)``; who came to the last of them ``(n,)``."""
+        n, times = levels.shape
+        on, turn = self.all, torch.zeros_like(self.all)
+        x, u = (levels.new_zeros(n, times, 3) for _ in range(2))
+        for _ in range(self.rounds + times):
+            before = self.b[on], self.face[on], self.entry[on]
+            there = ~self._advance(on, levels[on, turn[on]])
+            at = on[there]
+            x[at, turn[at]], u[at, turn[at]] = self.point(at), self.velocity(rates[at, turn[at]], at)
+            # the next level is met from where this face was entered: the path is the same whoever looks at it
+            self.b[at], self.face[at], self.entry[at] = (part[there] for part in before)
+            turn[at] += 1
+            on = on[turn[on] < times]
+            if not len(on):
+                break
+        return x, u, turn == times
 
-    def velocity(self, rate: Tensor) -> Tensor:
-        """Along the last segments, such that d falls at ``rate (n,)``."""
-        along = self.surface.ambient(self.face, self.towards)
-        slope = torch.maximum(-self.slope, self.least * along.norm(dim=-1))
+    @property
+    def rounds(self) -> int:
+        """Segments after which a path is given up."""
+        return int(_LOOPS * len(self.surface.areas) ** 0.5)
+
+    def point(self, on: Tensor) -> Tensor:
+        return self.surface.ambient(self.face[on], self.b[on])
+
+    def velocity(self, rate: Tensor, on: Tensor) -> Tensor:
+        """Along the last segments of ``on (m,)``, such that d falls at ``rate (m,)``."""
+        along = self.surface.ambient(self.face[on], self.towards[on])
+        slope = torch.maximum(-self.slope[on], self.least[on] * along.norm(dim=-1))
         return torch.where(slope > 0, rate / torch.where(slope > 0, slope, 1.0), 0.0)[:, None] * along
 
     def _measure(self, on: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -147,3 +147,17 @@ def test_single_precision_keeps_the_law():
     point = PremetricPath(mesh).sample(x0, x1, t)
     error = (mesh.dist(point.x_t, x1) / ((1 - t) * mesh.dist(x0, x1)) - 1).abs()
     assert float((error < 1e-2).float().mean()) >= 0.99
+
+
+@pytest.mark.parametrize("name", ["sphere", "maze_3x3"])
+def test_a_path_seen_at_many_times_is_the_path_seen_at_one(name):
+    mesh = shape(name)
+    path = PremetricPath(mesh, Cosine())
+    x0, x1, _ = ends(mesh, 64)
+    t = torch.tensor([0.0, 0.3, 0.35, 0.99], dtype=F64).expand(64, -1)
+    whole, reached = path.along(x0, x1, t)
+    assert reached.double().mean() > 0.95
+    for j in range(4):
+        once = path.sample(x0, x1, t[:, j])
+        assert torch.equal(whole.x_t[reached, j], once.x_t[reached])
+        assert torch.equal(whole.u_t[reached, j], once.u_t[reached])
