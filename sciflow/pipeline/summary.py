@@ -12,6 +12,7 @@ from .report import metric_rows
 
 __all__ = ["comparison", "summary"]
 
+FEW = 30  # effective samples, below which an average of weights says nothing
 HIDDEN = {"config.yaml", "meta.json", "samples.safetensors"}
 
 
@@ -19,6 +20,12 @@ def summary(folder: Path) -> str:
     """Metrics beside floors and references, then the files a person opens: report, figures, native sample files."""
     content = _content(folder)
     lines = _aligned(metric_rows(content["metrics"]))
+    ess = content["metrics"].get("ess")
+    if ess and ess["value"] * ess["n"] < FEW:
+        lines += [
+            "",
+            f"{ess['value'] * ess['n']:.0f} effective samples of {ess['n']}: no reweighted number is an estimate",
+        ]
 
     natives = sorted((folder / "samples").glob("*")) if (folder / "samples").is_dir() else []
     places = {

@@ -86,12 +86,17 @@ def test_saved_configuration_comes_back(gaussian: str, tmp_path: Path) -> None:
         read_config(tmp_path / "config.yaml", ["model=mlp"])
 
 
-@pytest.mark.parametrize("study", options("study"))
-@pytest.mark.parametrize("model", [None, *options("model")])
-def test_shipped_studies_compose_with_shipped_models(study: str, model: str | None) -> None:
-    molecule = study in ("ala2", "peptide")
-    if molecule == (model == "geodesic_flow"):
-        pytest.skip("a model of another domain")
+MOLECULES, MODELS = ("ala2", "peptide"), {True: ("spline_flow", "equivariant_flow"), False: ("geodesic_flow",)}
+
+
+def test_every_shipped_model_is_of_a_domain() -> None:
+    assert sorted(sum(MODELS.values(), ())) == options("model")
+
+
+@pytest.mark.parametrize(
+    ("study", "model"), [(study, model) for study in options("study") for model in (None, *MODELS[study in MOLECULES])]
+)
+def test_shipped_studies_compose_with_the_models_of_their_domain(study: str, model: str | None) -> None:
     config = load_config(study, [f"model={model}"] if model else [])
     if model:
         assert type(config.study.architecture).__name__.lower() == model.replace("_", "")

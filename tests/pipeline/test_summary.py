@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from sciflow.errors import InputError
-from sciflow.pipeline.summary import comparison
+from sciflow.pipeline.summary import comparison, summary
 
 
-def _run(folder: Path, value: float, floor: float | None) -> Path:
+def _run(folder: Path, value: float, floor: float | None, name: str = "nll") -> Path:
     folder.mkdir()
     metric = {"value": value, "error": None, "n": 5, "floor": floor, "reference": None, "unit": "nat", "published": 2.0}
     (folder / "metrics.json").write_text(
-        json.dumps({"study": "s", "seed": 0, "version": "0", "metrics": {"nll": metric}})
+        json.dumps({"study": "s", "seed": 0, "version": "0", "metrics": {name: metric}})
     )
     return folder
 
@@ -34,3 +34,8 @@ def test_seeds_are_averaged_and_gains_are_paired(tmp_path: Path) -> None:
 def test_a_run_without_metrics_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"empty: no metrics\.json"):
         comparison([_run(tmp_path / "a", 1.0, 1.0), tmp_path / "empty"])
+
+
+def test_a_handful_of_effective_samples_is_said_so(tmp_path: Path) -> None:
+    assert "4 effective samples of 5: no reweighted number" in summary(_run(tmp_path / "a", 0.8, None, "ess"))
+    assert "effective" not in summary(_run(tmp_path / "b", 0.8, None))
