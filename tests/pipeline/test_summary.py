@@ -38,4 +38,4 @@ def test_a_run_without_metrics_is_named(tmp_path: Path) -> None:
 
 def test_a_handful_of_effective_samples_is_said_so(tmp_path: Path) -> None:
     assert "4 effective samples of 5: no reweighted number" in summary(_run(tmp_path / "a", 0.8, None, "ess"))
-    assert "effective" not in summary(_run(tmp_path / "b", 0.8, None))
+    assert "effective samples" not in summary(_run(tmp_path / "b", 0.8, None))
