@@ -21,8 +21,9 @@ class GeodesicFlow:
 
     Attributes:
         width, depth, dropout: of the network.
-        harmonics, fourier, sharpness: how finely it reads a point, see ``sciflow.nets.Features``.
+        harmonics, fourier, sharpness, blur: how finely it reads a point, see ``sciflow.nets.Features``.
         lateness: of the training times 1 − (1 − u)^lateness; above 1 they crowd near the data, where sharp data need it
+        noise: [length] of the kernel that stands for each datum in training, see ``FlowMatching``.
         coupling: ``independent``, or ``transport``: minibatch optimal transport in squared geodesic distance.
     """
 
@@ -32,12 +33,17 @@ class GeodesicFlow:
     harmonics: int = 3
     fourier: int = 0
     sharpness: float = 64.0
+    blur: float = 0.0
     lateness: float = 1.6
+    noise: float = 0.0
     coupling: str = "independent"
 
     def __post_init__(self) -> None:
         require_above(0, "model.", self, "width", "depth", "harmonics", "sharpness", "lateness")
         require_above(-1, "model.", self, "fourier")
+        for name in ("blur", "noise"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"model.{name}={getattr(self, name)} must be 0 or more")
         if not 0 <= self.dropout < 1:
             raise InputError(f"model.dropout={self.dropout} must be at least 0 and less than 1")
         if self.coupling not in ("independent", "transport"):
@@ -57,10 +63,11 @@ class GeodesicFlow:
                 harmonics=self.harmonics,
                 fourier=self.fourier,
                 sharpness=self.sharpness,
+                blur=self.blur,
             ),
             path=PremetricPath(manifold) if isinstance(manifold, Mesh) else GeodesicPath(manifold),
             coupling=coupling,
-            objective=FlowMatching(time=Late(self.lateness)),
+            objective=FlowMatching(time=Late(self.lateness), noise=self.noise),
             prior=manifold.prior() if prior is None else prior,
             clock=Late(2),
         )

@@ -42,11 +42,22 @@ class Features(nn.Module):
     ``coordinates`` c and, with ``fourier`` > 0, by as many ``sin ω·c`` and ``cos ω·c``, of random directions and of
     lengths spread geometrically from 1 to ``sharpness`` (Tancik et al. 2020, arXiv:2006.10739): data with detail of
     size δ need a sharpness of some 1/δ.
+
+    With ``blur`` > 0 the waves fade in as time goes on, ``exp(−(|ω| blur (1 − t))²/2)`` each: at time t a density is
+    that of the data through a kernel as wide as 1 − t, and what a network reads of finer detail it can only learn by
+    heart (after Barron et al. 2021, arXiv:2103.13415, who fade waves by the width of what they look at).
     """
 
-    def __init__(self, manifold: Manifold[Any], harmonics: int = 3, fourier: int = 0, sharpness: float = 64.0) -> None:
+    def __init__(
+        self,
+        manifold: Manifold[Any],
+        harmonics: int = 3,
+        fourier: int = 0,
+        sharpness: float = 64.0,
+        blur: float = 0.0,
+    ) -> None:
         super().__init__()
-        self.manifold, self.harmonics = manifold, harmonics
+        self.manifold, self.harmonics, self.blur = manifold, harmonics, blur
         width = manifold.coordinates(manifold.random(1)).shape[-1]
         self.size = width + 2 * fourier
         self.omega = None
@@ -57,7 +68,8 @@ class Features(nn.Module):
             lengths = torch.linspace(0, math.log(sharpness), fourier).exp()
             self.omega = nn.Parameter(directions * lengths, requires_grad=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """Of points at times ``t (B,)``."""
         if isinstance(self.manifold, FlatTorus):
             angle = torch.cat([k * x for k in range(1, self.harmonics + 1)], -1)
             return torch.cat([angle.sin(), angle.cos()], -1)
@@ -65,4 +77,9 @@ class Features(nn.Module):
         if self.omega is None:
             return c
         angle = c @ self.omega
-        return torch.cat([c, angle.sin(), angle.cos()], -1)
+        waves = torch.cat([angle.sin(), angle.cos()], -1)
+        if self.blur:
+            width = (self.blur * (1 - t)).reshape(-1, *[1] * (c.ndim - 1))
+            fade = torch.exp(-0.5 * (self.omega.norm(dim=0) * width).square())
+            waves = waves * torch.cat([fade, fade], -1)
+        return torch.cat([c, waves], -1)

@@ -29,7 +29,7 @@ class MLPField(Field):
         depth: number of residual blocks.
         cond_dim: numbers per sample in the conditions together. They are flattened and joined in the order of
             their names, so any keyword of ``velocity`` is welcome.
-        harmonics, fourier, sharpness: of the ``Features``.
+        harmonics, fourier, sharpness, blur: of the ``Features``.
         dropout: in training, the share of each block's output that is left out.
     """
 
@@ -43,6 +43,7 @@ class MLPField(Field):
         harmonics: int = 3,
         fourier: int = 0,
         sharpness: float = 64.0,
+        blur: float = 0.0,
         dropout: float = 0.0,
     ) -> None:
         super().__init__(manifold)
@@ -50,7 +51,7 @@ class MLPField(Field):
         self.cond_dim = cond_dim
         places = math.prod(self.event_shape)
         parts = manifold.factors if isinstance(manifold, Product) else {"x": manifold}
-        features = {name: Features(part, harmonics, fourier, sharpness) for name, part in parts.items()}
+        features = {name: Features(part, harmonics, fourier, sharpness, blur) for name, part in parts.items()}
         self.features = nn.ModuleDict(features)
         self.sizes = [places * math.prod(part.tangent_shape) for part in parts.values()]
         self.inward = nn.Linear(places * sum(f.size for f in features.values()), width)
@@ -62,7 +63,7 @@ class MLPField(Field):
     def velocity(self, x: State, t: Tensor, **cond: Tensor) -> State:
         parts = x if isinstance(x, dict) else {"x": x}
         with torch.autocast(t.device.type, enabled=False):  # in bfloat16 a place would keep three digits
-            read = torch.cat([features(parts[name]).flatten(1) for name, features in self.features.items()], -1)
+            read = torch.cat([features(parts[name], t).flatten(1) for name, features in self.features.items()], -1)
             h = self.inward(read)
         context = nn.functional.silu(self.time(t) + self._condition(cond))
         for block in self.blocks:

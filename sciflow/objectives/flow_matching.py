@@ -37,9 +37,13 @@ class FlowMatching:
 
     ``time`` maps uniform numbers ``(B,)`` to times, to spend more of them where the field is hard; it changes the
     weight of the times, not the minimiser. The uniform numbers are stratified: one in each of B equal parts of [0, 1).
+
+    With ``noise`` σ > 0 a path ends at ``exp_{x1}(σz)``, z standard normal: the flow goes to the data seen through that
+    kernel, which keeps a long training on few data from ending in spikes.
     """
 
     time: Callable[[Tensor], Tensor] = Late(1)
+    noise: float = 0.0
 
     def __call__(self, field: Field, path: Path, pair: Pair, generator: Generator = None) -> Tensor:
         """Losses ``(B,)``, weighted sample by sample and not reduced; conditions go to the field by name."""
@@ -47,7 +51,11 @@ class FlowMatching:
         u = uniform(len(weight), generator=generator, dtype=weight.dtype, device=weight.device)
         t = self.time((torch.arange(len(u), dtype=u.dtype, device=u.device) + u) / len(u))
         with torch.autocast(weight.device.type, enabled=False):  # mixed precision is for networks, not for geodesics
-            drawn = path.sample(pair.x0, pair.x1, t, generator)
+            x1 = pair.x1
+            if self.noise:
+                z = path.manifold.randn_tangent(x1, generator)
+                x1 = path.manifold.expmap(x1, tree_map(lambda leaf: self.noise * leaf, z))
+            drawn = path.sample(pair.x0, x1, t, generator)
         error = tree_map(Tensor.sub, field.velocity(drawn.x_t, t, **pair.cond), drawn.u_t)
         squared = path.manifold.inner(drawn.x_t, error, error)
         if "mask" in pair.cond:

@@ -23,6 +23,7 @@ from sciflow.manifolds import (
     tree_map,
 )
 from sciflow.nets import FunctionField, MLPField
+from sciflow.nets.embedding import Features
 
 F64 = torch.float64
 SOLID = trimesh.creation.icosphere(subdivisions=1)
@@ -133,3 +134,15 @@ def test_jump_and_denoise_follow_geodesics(manifold):
     x_s, x_t = (manifold.geodesic(x0, y, time)[0] for time in (s, t))
     assert manifold.dist(field.denoise(x_s, s), y).max() < 1e-12
     assert manifold.dist(field.jump(x_s, s, t), x_t).max() < 1e-12
+
+
+def test_waves_fade_in_with_time():
+    """All there at t = 1; before, each shorter by exp(−(|ω| blur (1 − t))²/2); the coordinates stay as they are."""
+    torch.manual_seed(0)
+    features = Features(Sphere(2), fourier=5, sharpness=20.0, blur=0.5).double()
+    x = Sphere(2).random(3, 4, dtype=F64)
+    now, end = features(x, T), features(x, torch.ones(3, dtype=F64))
+    fade = torch.exp(-0.5 * (features.omega.norm(dim=0) * 0.5 * (1 - T)[:, None]) ** 2)
+    expected = end * torch.cat([torch.ones(3, 3, dtype=F64), fade, fade], -1)[:, None]
+    torch.testing.assert_close(now, expected, rtol=1e-12, atol=1e-15)
+    torch.testing.assert_close((x @ features.omega).sin(), end[..., 3:8], rtol=1e-12, atol=1e-15)

@@ -50,6 +50,16 @@ def test_norm_at_the_point_is_summed_over_the_event(manifold):
     torch.testing.assert_close(FlowMatching()(still, path, pair, generator()), expected, rtol=1e-10, atol=0)
 
 
+def test_noise_goes_round_the_data(manifold):
+    """From the data to the data, a path of zero length ends a kernel away: E d² = σ² dim, all other moments known."""
+    x, sigma = manifold.random(4000, generator=generator(), dtype=F64), 0.1
+    still = FunctionField(manifold, lambda x, t: tree_map(torch.zeros_like, manifold.logmap(x, x)))
+    weight = torch.ones(4000, dtype=F64)
+    squares = FlowMatching(noise=sigma)(still, GeodesicPath(manifold), Pair(x, x, weight, {}), generator(1)) / sigma**2
+    assert float(squares.mean() - manifold.dim) == pytest.approx(0, abs=4 * math.sqrt(2 * manifold.dim / 4000))
+    assert float(squares.var() / (2 * manifold.dim)) == pytest.approx(1, abs=0.25)
+
+
 def test_weights_are_per_sample(manifold):
     torch.manual_seed(0)
     field = MLPField(manifold, (3,), width=8, depth=1).double()
