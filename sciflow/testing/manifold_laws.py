@@ -8,10 +8,12 @@ from torch import Tensor
 
 from ..manifolds import Manifold, leaves, scale, tree_map
 from ..rng import sample_generators, step_generator
+from .volume_laws import assert_volume_laws
 from .zero import TOLERANCE, assert_zero
 
 __all__ = ["assert_manifold_laws"]
 
+_ROW, _COLUMN = (slice(None), None), (None, slice(None))
 _FARTHEST = 3.0  # tangents on manifolds without end; coordinates of hyperbolic space grow exponentially
 
 
@@ -24,7 +26,8 @@ def assert_manifold_laws(
 
     Checks that exp and log invert each other, dist is a metric, geodesics have constant speed and end where they
     should, transport is an isometry, projections are idempotent, ``embed`` is the derivative of ``expmap``, no
-    operation mixes batch elements, gradients stay finite, and the prior's sample i depends on generator i alone.
+    operation mixes batch elements, all keep shapes and precision, gradients stay finite, volume terms are those of
+    the metric, and the prior is a density of its samples, of which sample i depends on generator i alone.
     Without a closed-form logarithm (``has_logmap``), geodesics are held to what can be said of them from one end.
 
     Args:
@@ -49,11 +52,13 @@ def assert_manifold_laws(
     tol = TOLERANCE[dtype] * max(1.0, max(coordinates) / 10)
     t = torch.rand(n, generator=generator, dtype=dtype)
 
+    _shapes(manifold, x, y, w)
     _projections(manifold, x, ambient, u, v, tol)
     if manifold.has_logmap:
         _exp_and_log(manifold, x, y, w, tol)
     _metric(manifold, x, y, z, tol)
     if manifold.has_logmap:
+        _cut_locus(manifold, x, y, tree_map(lambda part: part / 0.95, w), tol)
         _geodesic(manifold, x, y, t, tol)
         _transport(manifold, x, y, u, v, tol)
     else:
@@ -63,6 +68,7 @@ def assert_manifold_laws(
     if manifold.has_logmap:
         _degenerate_places(manifold, x, w, t, tol)
     _prior(manifold, event_shape, dtype, seed, tol)
+    assert_volume_laws(manifold, x, tol, seed)
 
 
 def _minus(a: Any, b: Any) -> Any:
@@ -89,25 +95,62 @@ def _inside(manifold: Manifold[Any], x: Any, z: Any, u: Any) -> Any:
     """Tangents whose geodesics stay shortest: ``u``, scaled; beside a boundary, those that lead towards ``z``."""
     if manifold.injectivity_radius == 0 and manifold.has_logmap:
         return tree_map(lambda part: 0.95 * part, manifold.logmap(x, z))
-    farthest = 0.95 * min(manifold.injectivity_radius, _FARTHEST)
+    radius = manifold.injectivity_radius
+    farthest = 0.95 * (radius if radius < float("inf") else _FARTHEST)
     return scale(farthest / _longest(manifold, x, u), u)
+
+
+def _shapes(manifold: Manifold[Any], x: Any, y: Any, w: Any) -> None:
+    """Every operation keeps leading axes and precision."""
+    first, shape = leaves(x)[0], manifold.point_shape
+    lead = first.shape[: first.ndim - len(next(iter(shape.values())) if isinstance(shape, dict) else shape)]
+    numbers = {"dist": manifold.dist(x, y), "inner": manifold.inner(x, w, w)}
+    states = {"expmap": (manifold.expmap(x, w), x), "transp_along": (manifold.transp_along(x, w, w), w)}
+    if manifold.has_logmap:
+        states["logmap"] = (manifold.logmap(x, y), w)
+        locus = manifold.cut_locus(x, y)
+        assert locus.shape == lead, f"cut_locus has shape {tuple(locus.shape)}, not (B, *E) = {tuple(lead)}"
+        assert locus.dtype == torch.bool, f"cut_locus has dtype {locus.dtype}, not bool"
+    for name, number in numbers.items():
+        assert number.shape == lead, f"{name} has shape {tuple(number.shape)}, not (B, *E) = {tuple(lead)}"
+    for name, (state, like) in states.items():
+        for part, model in zip(leaves(state), leaves(like), strict=True):
+            assert part.shape == model.shape, f"{name} has shape {tuple(part.shape)}, not {tuple(model.shape)}"
+    for name, state in {**numbers, **{name: state for name, (state, _) in states.items()}}.items():
+        dtypes = {part.dtype for part in leaves(state)}
+        assert dtypes == {first.dtype}, f"{name} of {first.dtype} is {', '.join(map(str, dtypes))}"
 
 
 def _projections(manifold: Manifold[Any], x: Any, ambient: Any, u: Any, v: Any, tol: float) -> None:
     assert_zero("projx fixes points", _minus(manifold.projx(x), x), tol)
     assert_zero("proju fixes tangents", _minus(manifold.proju(x, u), u), tol)
     assert_zero("proju is orthogonal", manifold.inner(x, _minus(ambient, u), v).flatten().sum(), 10 * tol)
+    tangent = manifold.tangent(x, ambient)
+    assert_zero("tangent is tangent", _minus(manifold.proju(x, tangent), tangent), tol)
 
 
 def _exp_and_log(manifold: Manifold[Any], x: Any, y: Any, u: Any, tol: float) -> None:
     log = manifold.logmap(x, y)
     assert_zero("log is tangent", _minus(manifold.proju(x, log), log), tol)
     assert_zero("exp(log y) = y", manifold.dist(manifold.expmap(x, log), y), tol)
+    coordinates = [manifold.coordinates(state) for state in (manifold.expmap(x, log), y)]
+    assert_zero("coordinates are single-valued: y and exp(log y) have the same", _minus(*coordinates), 10 * tol)
     end = manifold.expmap(x, u)
     assert_zero("exp ends on the manifold", _minus(manifold.projx(end), end), tol)
     assert_zero(
         "log(exp u) = u", _minus(manifold.logmap(x, end), u), 10 * tol
     )  # log amplifies rounding near the radius
+
+
+def _cut_locus(manifold: Manifold[Any], x: Any, y: Any, w: Any, tol: float) -> None:
+    """It is where two shortest geodesics differ, and nowhere else: chance does not meet it."""
+    for name, point in (("x", x), ("a random point", y)):
+        assert not manifold.cut_locus(x, point).any(), f"cut_locus calls {name} one of the cut points of x"
+    log = manifold.logmap(x, manifold.expmap(x, w))
+    apart, length = _minus(log, w), manifold.inner(x, w, w)
+    two = (manifold.inner(x, apart, apart) > 0.1) & ((manifold.inner(x, log, log) - length).abs() < 100 * tol)
+    missed = two & ~manifold.cut_locus(x, manifold.expmap(x, w))
+    assert not missed.any(), f"cut_locus misses {int(missed.sum())} of {int(two.sum())} ends of two shortest geodesics"
 
 
 def _metric(manifold: Manifold[Any], x: Any, y: Any, z: Any, tol: float) -> None:
@@ -117,6 +160,13 @@ def _metric(manifold: Manifold[Any], x: Any, y: Any, z: Any, tol: float) -> None
         assert_zero("dist = |log|", distance - manifold.inner(x, log, log).sqrt(), tol)
     assert_zero("dist is symmetric", distance - manifold.dist(y, x), tol)
     assert_zero("dist(x, x) = 0", manifold.dist(x, x), 0.0)
+    rows, columns = (tree_map(lambda part, cut=cut: part[cut], s) for s, cut in ((x, slice(5)), (y, slice(5, 9))))
+    pairs = manifold.dist(
+        *(tree_map(lambda part, cut=cut: part[cut], s) for s, cut in ((rows, _ROW), (columns, _COLUMN)))
+    )
+    squares = pairs.square().reshape(5, 4, -1).sum(-1)
+    found = manifold.squared_distances(rows, columns)
+    assert_zero("squared_distances = Σ dist² of all pairs", found - squares, tol * (1 + squares.max().item()))
     detour = distance + manifold.dist(y, z) - manifold.dist(x, z)
     assert_zero("triangle inequality", detour.clamp(max=0), tol)
     here, there = (tree_map(lambda part: part.clone().requires_grad_(), x) for _ in range(2))
