@@ -6,7 +6,7 @@ from typing import Any
 from ..errors import InputError, require_above
 from ..manifolds import Manifold, Prior
 from ..manifolds.mesh import Mesh
-from ..nets import MLPField
+from ..nets import Committee, Field, MLPField
 from ..objectives import FlowMatching, Late
 from ..paths import Coupling, GeodesicCost, GeodesicPath, Independent, OptimalTransport
 from ..paths.premetric import PremetricPath
@@ -21,6 +21,7 @@ class GeodesicFlow:
 
     Attributes:
         width, depth, dropout: of the network.
+        members: networks whose mean is the field, each trained on its own share of the batch.
         harmonics, fourier, sharpness, blur: how finely it reads a point, see ``sciflow.nets.Features``.
         lateness: of the training times 1 − (1 − u)^lateness; above 1 they crowd near the data, where sharp data need it
         noise: [length] of the kernel that stands for each datum in training, see ``FlowMatching``.
@@ -30,6 +31,7 @@ class GeodesicFlow:
     width: int = 256
     depth: int = 5
     dropout: float = 0.0
+    members: int = 1
     harmonics: int = 3
     fourier: int = 0
     sharpness: float = 64.0
@@ -39,7 +41,7 @@ class GeodesicFlow:
     coupling: str = "independent"
 
     def __post_init__(self) -> None:
-        require_above(0, "model.", self, "width", "depth", "harmonics", "sharpness", "lateness")
+        require_above(0, "model.", self, "width", "depth", "members", "harmonics", "sharpness", "lateness")
         require_above(-1, "model.", self, "fourier")
         for name in ("blur", "noise"):
             if not getattr(self, name) >= 0:
@@ -55,7 +57,17 @@ class GeodesicFlow:
         if self.coupling == "transport":
             coupling = OptimalTransport(GeodesicCost(manifold))
         return FieldModel(
-            field=MLPField(
+            field=self._field(manifold),
+            path=PremetricPath(manifold) if isinstance(manifold, Mesh) else GeodesicPath(manifold),
+            coupling=coupling,
+            objective=FlowMatching(time=Late(self.lateness), noise=self.noise),
+            prior=manifold.prior() if prior is None else prior,
+            clock=Late(2),
+        )
+
+    def _field(self, manifold: Manifold[Any]) -> Field:
+        networks = [
+            MLPField(
                 manifold,
                 width=self.width,
                 depth=self.depth,
@@ -64,10 +76,7 @@ class GeodesicFlow:
                 fourier=self.fourier,
                 sharpness=self.sharpness,
                 blur=self.blur,
-            ),
-            path=PremetricPath(manifold) if isinstance(manifold, Mesh) else GeodesicPath(manifold),
-            coupling=coupling,
-            objective=FlowMatching(time=Late(self.lateness), noise=self.noise),
-            prior=manifold.prior() if prior is None else prior,
-            clock=Late(2),
-        )
+            )
+            for _ in range(self.members)
+        ]
+        return networks[0] if self.members == 1 else Committee(networks)
