@@ -158,7 +158,7 @@ class Manifold(ABC, Generic[S]):
         """Geodesic distance ``(B, *E)``; its gradient at ``x = y`` is zero."""
         u = self.logmap(x, y)
         square = self.inner(x, u, u)
-        apart = square > 0
+        apart = square != 0  # true of what is not a number, which must not pass for zero
         return torch.where(apart, torch.where(apart, square, 1.0).sqrt(), 0.0)
 
     def squared_distances(self, x: S, y: S) -> Tensor:

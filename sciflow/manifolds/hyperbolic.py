@@ -64,18 +64,36 @@ class Hyperbolic(Manifold[Tensor]):
     def dist(self, x: Tensor, y: Tensor) -> Tensor:
         """``2 arsinh(|y − x|/2)`` of the Minkowski length of the difference; its gradient at ``x = y`` is zero."""
         square = _chord(x, y)[1].squeeze(-1)
-        apart = square > 0
+        apart = square != 0
         return torch.where(apart, 2 * torch.where(apart, square, 1.0).sqrt().asinh(), 0.0)
 
     def transp_along(self, x: Tensor, w: Tensor, u: Tensor) -> Tensor:
-        """The triangle with the origin turns the frame by its area: the rotor ``1 − p·q − p∧q`` from x to y."""
+        """The triangle with the origin turns the frame by its area: the rotor ``1 − p·q − p∧q`` from x to y.
+
+        Of δ = q − p: ``1 − p·q = (|δ|² + 1 − |p|² + 1 − |q|²)/2`` and ``p∧q = p∧δ``, or all would cancel far out.
+        """
         y = self.expmap(x, w)
-        p, q, v = to_poincare(x), to_poincare(y), _frame(x, u)
-        scalar = 1 - _dot(p, q)
-        first = p * _dot(q, v) - q * _dot(p, v)
-        second = p * _dot(q, first) - q * _dot(p, first)
-        norm = scalar**2 + _dot(p, p) * _dot(q, q) - _dot(p, q) ** 2
+        p, delta, v = to_poincare(x), _chord(x, y)[0] / (1 + y[..., :1]), _frame(x, u)
+        square, across = _dot(delta, delta), _dot(p, delta)
+        scalar = square / 2 + 1 / (1 + x[..., :1]) + 1 / (1 + y[..., :1])
+        first = p * _dot(delta, v) - delta * _dot(p, v)
+        second = p * _dot(delta, first) - delta * _dot(p, first)
+        norm = scalar**2 + _dot(p, p) * square - across**2
         return _ambient(y, v + 2 * (scalar * first + second) / norm)
+
+    def geodesic(self, x0: Tensor, x1: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """``(sinh((1 − t)d) x0 + sinh(td) x1) / sinh d``, a sum in which far points do not cancel, and its velocity.
+
+        ``d (cosh(td) x1 − cosh((1 − t)d) x0) / sinh d`` is taken of ``x1 − x0``, which keeps close points precise.
+        """
+        t = t.reshape(t.shape + (1,) * (max(x0.ndim, x1.ndim) - t.ndim))
+        half = _chord(x0, x1)[1]  # sinh²(d/2)
+        square = 4 * half * arsinhc(half) ** 2  # d²
+        ahead, (cosh, sinhc) = cosh_sinhc((1 - t) ** 2 * square)[1], cosh_sinhc(t**2 * square)
+        bend = cosh_sinhc(square / 4)[1] * cosh_sinhc((t - 0.5) ** 2 * square)[1]
+        whole = cosh_sinhc(square)[1]
+        x_t = _lift(((1 - t) * ahead / whole * x0 + t * sinhc / whole * x1)[..., 1:])
+        return x_t, cosh / whole * (x1 - x0) + (t - 0.5) * square * bend / whole * x0
 
     def projx(self, x: Tensor) -> Tensor:
         return _lift(x[..., 1:])

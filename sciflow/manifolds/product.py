@@ -80,7 +80,7 @@ class Product(Manifold[Point]):
 
     def dist(self, x: Point, y: Point) -> Tensor:
         square = torch.stack([factor.dist(x[name], y[name]).square() for name, factor in self.factors.items()]).sum(0)
-        apart = square > 0
+        apart = square != 0
         return torch.where(apart, torch.where(apart, square, 1.0).sqrt(), 0.0)
 
     def coordinates(self, x: Point) -> Point:

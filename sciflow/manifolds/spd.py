@@ -9,7 +9,7 @@ from torch.linalg import cholesky, solve_triangular
 
 from ..rng import Generator, normal
 from .arcs import log_sinhc
-from .base import Manifold
+from .base import Manifold, scale
 from .symmetric import expm1, log1p, symmetrize
 from .wrapped import WrappedNormal
 
@@ -43,24 +43,31 @@ class SPD(Manifold[Tensor]):
         return torch.eye(self.n, dtype=torch.float64)
 
     def expmap(self, x: Tensor, u: Tensor) -> Tensor:
-        lower = cholesky(x)
-        return x + _congruence(lower, expm1(_whiten(lower, u)))
+        lower = _root(x)
+        return x + _congruence(lower, expm1(_whiten(lower, u))).to(u.dtype)
 
     def logmap(self, x: Tensor, y: Tensor) -> Tensor:
-        lower = cholesky(x)
-        return _congruence(lower, log1p(_whiten(lower, y - x)))
+        lower, log = _logarithm(x, y)
+        return _congruence(lower, log).to(y.dtype)
+
+    def geodesic(self, x0: Tensor, x1: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """``L exp(tS) Lᵀ`` and ``L S exp(tS) Lᵀ``, with ``S = log(L⁻¹ x1 L⁻ᵀ)`` and ``x0 = LLᵀ``."""
+        lower, log = _logarithm(x0, x1)
+        grown = expm1(scale(t, log))
+        x_t = x0 + _congruence(lower, grown).to(x1.dtype)
+        return x_t, _congruence(lower, log + log @ grown).to(x1.dtype)
 
     def dist(self, x: Tensor, y: Tensor) -> Tensor:
-        log = log1p(_whiten(cholesky(x), y - x))
+        log = _logarithm(x, y)[1].to(y.dtype)
         square = (log * log).flatten(-2).sum(-1)
-        apart = square > 0
+        apart = square != 0
         return torch.where(apart, torch.where(apart, square, 1.0).sqrt(), 0.0)
 
     def transp_along(self, x: Tensor, w: Tensor, u: Tensor) -> Tensor:
-        lower = cholesky(x)
+        lower = _root(x)
         half, moved = expm1(_whiten(lower, w) / 2), _whiten(lower, u)
         moved = moved + half @ moved  # (I + half) moved (I + half)
-        return _congruence(lower, moved + moved @ half)
+        return _congruence(lower, moved + moved @ half).to(u.dtype)
 
     def projx(self, x: Tensor) -> Tensor:
         """The symmetric part, its eigenvalues raised to a floor of a few roundings of the largest."""
@@ -112,8 +119,20 @@ class SPD(Manifold[Tensor]):
         return self.tangent(x, normal(*x.shape, generator=generator, dtype=x.dtype, device=x.device))
 
 
+def _root(x: Tensor) -> Tensor:
+    """The Cholesky factor L of ``X = LLᵀ`` in double precision: ``L⁻¹YL⁻ᵀ`` has the condition numbers of X times Y."""
+    return cholesky(x.double())
+
+
+def _logarithm(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """L of ``X = LLᵀ``, and ``log(L⁻¹YL⁻ᵀ)``."""
+    lower = _root(x)
+    return lower, log1p(_whiten(lower, y.double() - x.double()))
+
+
 def _whiten(lower: Tensor, u: Tensor) -> Tensor:
     """``L⁻¹ U L⁻ᵀ`` of ``L = lower``."""
+    u = u.to(lower.dtype)
     return solve_triangular(lower.mT, solve_triangular(lower, u, upper=False), upper=True, left=False)
 
 

@@ -52,6 +52,27 @@ def test_opposite_points_are_twice_the_radius_apart(dtype, tolerance):
     assert (H.inner(middle, u, u).sqrt() - 10).abs().max() < 100 * tolerance
 
 
+@pytest.mark.parametrize(("dtype", "radius"), [(torch.float32, 10.0), (torch.float32, 20.0), (F64, 20.0), (F64, 100.0)])
+def test_far_points_keep_finite_and_precise_geodesics(dtype, radius):
+    """The middle of far points is near: going there from one of them would lose e^{2r} roundings, and their sum none.
+
+    Points so far have no place to better than eps·e^r, but all stays finite.
+    """
+    x = ring(radius, dtype)
+    opposite, beside = torch.cat([x[:, :1], -x[:, 1:]], -1), x.roll(1, 0)
+    t, eps = torch.linspace(0, 1, len(x), dtype=dtype), torch.finfo(dtype).eps
+    for y in (opposite, beside, x.clone()):
+        ends = [part.requires_grad_() for part in (x, y)]
+        x_t, u_t = H.geodesic(*ends, t)
+        carried = H.transp(*ends, H.proju(x, torch.ones_like(x)))
+        for outcome in (x_t, u_t, H.dist(*ends), H.logmap(*ends), carried):
+            assert outcome.isfinite().all()
+            assert all(slope.isfinite().all() for slope in torch.autograd.grad(outcome.sum(), ends, retain_graph=True))
+    turned = H.geodesic(*(part.double() for part in (x, opposite)), t.double())[0]
+    relative = (H.geodesic(x, opposite, t)[0].double() - turned).norm(dim=-1) / turned.norm(dim=-1)
+    assert relative.max() < 100 * radius * eps  # of exp(td)
+
+
 def test_inner_is_the_minkowski_product():
     x = H.random(50, generator=step_generator(0), dtype=F64)
     u, v = (H.randn_tangent(x, step_generator(seed)) for seed in (1, 2))

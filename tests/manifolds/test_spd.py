@@ -105,6 +105,22 @@ def test_close_points_keep_their_distance(dtype):
     assert (M.dist(x, M.expmap(x, u)) - 1e-3).abs().max() < 4 * torch.finfo(dtype).eps * condition
 
 
+@pytest.mark.parametrize(("condition", "tolerance"), [(1e2, 1e-4), (1e4, 1e-2)])
+def test_ill_conditioned_matrices_lose_only_their_own_rounding(condition, tolerance):
+    """eps · condition, though L⁻¹YL⁻ᵀ spans the square of it: single precision against double at the same points."""
+    spectrum = torch.tensor([1.0, condition**-0.5, 1 / condition], dtype=F64)
+    turns = torch.linalg.qr(normal(2, 40, 3, 3, generator=step_generator(0), dtype=F64)).Q
+    x, y = ((q * spectrum) @ q.mT for q in turns)
+    x, y = ((part + part.mT).float() / 2 for part in (x, y))
+    t = torch.linspace(0, 1, 40)
+    for z in (y, 1e6 * y, x.inverse()):
+        z = (z + z.mT) / 2
+        exact, found = M.dist(x.double(), z.double()), M.dist(x, z)
+        torch.testing.assert_close(found.double(), exact, rtol=1e-6, atol=0)
+        middle, exact = M.geodesic(x, z, t)[0].double(), M.geodesic(x.double(), z.double(), t.double())[0]
+        assert M.dist(M.projx(middle), exact).max() < tolerance
+
+
 def test_gradients_are_finite_where_eigenvalues_meet():
     eye = torch.eye(3, dtype=F64).expand(4, 3, 3)
     x, y = eye.clone().requires_grad_(), (2 * eye).requires_grad_()
