@@ -25,7 +25,7 @@ class VonMisesFisher:
 
     ``mean (d+1,)`` is any vector along the mean direction. The normalisation
     ``κ^ν / ((2π)^{ν+1} I_ν(κ))``, ν = (d−1)/2, and the cosine's distance from one are computed without overflow or
-    cancellation for any κ up to 1e7.
+    cancellation for any κ, from 1e-300 to 1e12 and beyond.
 
     Raises:
         ValueError: when κ is negative or not finite, or the mean is not a vector of d+1 numbers.
@@ -146,10 +146,21 @@ def _short_of_one(d: int, kappa: Tensor, shape: tuple[int, ...], ask: dict[str, 
     return short.gather(-1, first).clamp(max=2).squeeze(-1)
 
 
+def _scaled_bessel(nu: float, kappa: float) -> float:
+    """``e^{−κ} I_ν(κ)``; scipy's underflows for small κ and gives up on large ones, which have Hankel's series."""
+    if kappa < 1e6 or kappa < 100 * nu**2:
+        return float(ive(nu, kappa))
+    term = total = 1.0
+    for k in range(1, 10):
+        term *= ((2 * k - 1) ** 2 - 4 * nu**2) / (8 * k * kappa)
+        total += term
+    return total / math.sqrt(2 * math.pi * kappa)
+
+
 def _log_integral(d: int, kappa: float) -> float:
     """``log ∫ exp(κ(⟨mean, x⟩ − 1)) dx`` over S^d: ``(ν+1) log 2π − ν log κ + log(e^{−κ} I_ν(κ))``, ν = (d−1)/2."""
     nu = (d - 1) / 2
-    scaled = ive(nu, kappa)
+    scaled = _scaled_bessel(nu, kappa)
     if scaled > 1e-200:
         return (nu + 1) * math.log(2 * math.pi) + math.log(scaled) - (nu * math.log(kappa) if nu else 0.0)
     # the power series, all of whose terms are positive: beyond k = κ they fall at least by four a term
