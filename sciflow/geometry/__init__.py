@@ -4,6 +4,7 @@ from .architectures import GeodesicFlow
 from .earth import EarthStudy
 from .floors import Floors, floors
 from .hyperbolic import HyperbolicPoints
+from .mesh import MeshStudy
 from .mixtures import Mixture
 from .rotations import Rotations
 from .spd import SPDMatrices
@@ -17,6 +18,7 @@ __all__ = [
     "GeodesicFlow",
     "HyperbolicPoints",
     "ManifoldStudy",
+    "MeshStudy",
     "Mixture",
     "Points",
     "ProteinTorsions",

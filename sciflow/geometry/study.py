@@ -16,7 +16,7 @@ from ..manifolds import Manifold
 from ..rng import step_generator
 from ..study import Evaluation, Metric
 from ..training import Model, SafetensorsDataset, Samples, load_tensors
-from .floors import energy_distance, floors, nearest
+from .floors import Floors, energy_distance, floors, nearest
 from .split import Split, leaks
 from .tables import write_table
 
@@ -82,6 +82,10 @@ class ManifoldStudy(ABC):
         """The true log-density ``(N,)`` where the data are synthetic."""
         return None
 
+    def floors(self, splits: Splits) -> Floors:
+        """What the held-out likelihood is printed beside."""
+        return floors(self.manifold, splits.train, splits.val, splits.test)
+
     def prepare(self, raw: Path | None, out: Path) -> None:
         points = self.read(raw)
         meta = self.split.save(points.x, points.groups, self.seed, out)
@@ -114,7 +118,7 @@ class ManifoldStudy(ABC):
     def _likelihoods(self, samples: Samples, splits: Splits) -> dict[str, Metric]:
         """Held-out NLL of the flow beside kernels on the training data, all in nats by the Riemannian volume."""
         n = len(splits.test)
-        beside = floors(self.manifold, splits.train, splits.val, splits.test)
+        beside = self.floors(splits)
         truth = self.log_density(splits.test)
         reference = None if truth is None else -float(truth.mean())
         metrics = {
@@ -138,7 +142,7 @@ class ManifoldStudy(ABC):
         """``KL(q‖p) = E_q[log q − log p]`` from the true density p, of the samples and (its floor) of the prior."""
         assert isinstance(samples.x, Tensor)
         truth = self.log_density(samples.x)
-        if truth is None or samples.logq is None:
+        if truth is None or samples.logq is None or not truth.isfinite().all():  # infinite where p vanishes
             return {}
         gap, n = samples.logq.double() - truth.double(), len(truth)
         noise = self.manifold.random(n, generator=step_generator(self.seed, 2), dtype=samples.x.dtype)

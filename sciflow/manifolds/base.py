@@ -72,6 +72,10 @@ class Manifold(ABC, Generic[S]):
     #: ``transp`` and ``cut_locus`` raise, and ``dist`` is another metric.
     has_logmap: bool = True
 
+    #: Whether fields on it are smooth along their flow lines. Where they are not (edges of a mesh), adaptive steps
+    #: would shrink at every kink.
+    smooth: bool = True
+
     @property
     @abstractmethod
     def point_shape(self) -> Any:

@@ -59,6 +59,7 @@ class Mesh(Manifold[Tensor]):
     premetric: Premetric = field(default_factory=Biharmonic)
     modes: int = 100
     has_logmap = False
+    smooth = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "vertices", np.array(self.vertices, dtype=float))
@@ -185,6 +186,10 @@ class Mesh(Manifold[Tensor]):
         square = (self.embedded(x) - self.embedded(y)).square().sum(-1)
         apart = square > 0
         return torch.where(apart, torch.where(apart, square, 1.0).sqrt(), 0.0)
+
+    def squared_distances(self, x: Tensor, y: Tensor) -> Tensor:
+        """``dist²`` of all pairs, summed over E: those of embedded points."""
+        return torch.cdist(self.embedded(x).flatten(1), self.embedded(y).flatten(1)).square()
 
     def embedded(self, x: Tensor) -> Tensor:
         """``√w_k φ_k(x)``, ``(…, K)``: the premetric is the Euclidean distance of these."""

@@ -1,5 +1,6 @@
 """What the training loop and the pipeline see: a loss, samples, and a density where there is one."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -163,7 +164,11 @@ class FieldModel(Model):
         return Samples(rollout.x, rollout.logq, rollout.nfe)
 
     def log_prob(self, x: Any, cond: dict[str, Tensor] | None = None, tolerance: float = 1e-5) -> Tensor:
-        return sampling.log_prob(self.field, x, self.prior, step=sampling.Dopri5(tolerance, tolerance), cond=cond)
+        """By adaptive steps; where the manifold is not smooth, by equal steps (RK4) no longer than ``tolerance``."""
+        if self.field.manifold.smooth:
+            return sampling.log_prob(self.field, x, self.prior, step=sampling.Dopri5(tolerance, tolerance), cond=cond)
+        grid = self.clock(torch.linspace(1, 0, math.ceil(1 / tolerance) + 1))
+        return sampling.log_prob(self.field, x, self.prior, step=sampling.RK4(), grid=grid, cond=cond)
 
 
 class FlowModel(Model):
