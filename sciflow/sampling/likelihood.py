@@ -41,14 +41,14 @@ def log_prob(
         hooks, cond, generator: as in ``sample``.
 
     Raises:
-        InputError: when the grid rises, away from the source.
+        InputError: when the grid rises, away from the source, or is one time, where there is no flow.
 
     Source: Chen et al. 2018, arXiv:1806.07366; Grathwohl et al. 2018, arXiv:1810.01367; on manifolds Mathieu, Nickel
     2020, arXiv:2006.10605.
     """
     if grid is None:
         grid = torch.tensor([1.0, 0.0])
-    elif grid[0] < grid[-1]:
+    elif grid[0] <= grid[-1]:
         raise InputError(f"time grid from {float(grid[0])} to {float(grid[-1])}: give it from data to source, falling")
     back = sample(
         field,

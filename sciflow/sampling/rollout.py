@@ -116,9 +116,9 @@ def _follow_density(
 def _times(grid: Tensor, like: Tensor) -> Tensor:
     times = torch.as_tensor(grid).to(like)
     signs = times.diff().sign() if times.ndim == 1 and len(times) else times.new_zeros(1)
-    if (signs == 0).any() or (signs != signs[:1]).any():
+    if (signs == 0).any() or (signs != signs[:1]).any() or not times.isfinite().all():
         raise InputError(
-            f"time grid {torch.as_tensor(grid).tolist()}: give a line of times that rise, or fall, strictly"
+            f"time grid {torch.as_tensor(grid).tolist()}: give a line of finite times that rise, or fall, strictly"
         )
     return times
 

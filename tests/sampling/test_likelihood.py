@@ -145,7 +145,12 @@ def test_gradients_of_a_likelihood_are_its_differences(manifold, divergence):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "says"), [({"grid": grid(4)}, "falling"), ({"divergence": "Hutchinson"}, "exact, hutchinson")]
+    ("wrong", "says"),
+    [
+        ({"grid": grid(4)}, "falling"),
+        ({"grid": torch.ones(1)}, "falling"),
+        ({"divergence": "Hutchinson"}, "exact, hutchinson"),
+    ],
 )
 def test_what_would_pass_for_a_density_is_refused(wrong, says):
     with pytest.raises(InputError, match=says):

@@ -64,12 +64,17 @@ def test_order(flow, step, order, n, track_logq):
         assert math.log2(errors[0] / errors[1]) > order - 0.35
 
 
-def test_dopri5_error_follows_its_tolerance(flow):
+@pytest.mark.parametrize("span", [(0.0, 1.0), (0.9, 0.2)], ids=str)
+def test_dopri5_error_is_its_tolerance(flow, span):
+    """Of states and log q, forwards, backwards and from anywhere: the tolerance up to a small factor, as it falls."""
     field, x0 = flow
-    exact = sample(field, x0, grid(200), RK4()).x
-    runs = [sample(field, x0, grid(1), Dopri5(tol, tol)) for tol in (1e-4, 1e-6, 1e-8)]
-    for run, tol in zip(runs, (1e-4, 1e-6, 1e-8), strict=True):
-        assert gap(field.manifold, run.x, exact) < 20 * tol
+    exact = sample(field, x0, grid(1, *span), Dopri5(1e-11, 1e-11), track_logq=True)
+    tolerances = [1e-4, 1e-6, 1e-8]
+    runs = [sample(field, x0, grid(1, *span), Dopri5(tol, tol), track_logq=True) for tol in tolerances]
+    errors = [gap(field.manifold, run.x, exact.x) for run in runs]
+    assert all(error < 20 * tol for error, tol in zip(errors, tolerances, strict=True))
+    assert all(float((r.logq - exact.logq).abs().max()) < 20 * tol for r, tol in zip(runs, tolerances, strict=True))
+    assert errors == sorted(errors, reverse=True)
     assert runs[0].nfe < runs[1].nfe < runs[2].nfe
 
 
@@ -117,8 +122,10 @@ def test_dopri5_names_where_it_stalls():
         sample(field, torch.ones(1, 1, dtype=torch.float64), grid(1), Dopri5())
 
 
-@pytest.mark.parametrize("times", [[0.0, 0.5, 0.5, 1.0], [0.0, 1.0, 0.5], [[0.0, 1.0]], 0.0, []])
-def test_a_grid_that_turns_is_refused(times):
+@pytest.mark.parametrize(
+    "times", [[0.0, 0.5, 0.5, 1.0], [0.0, 1.0, 0.5], [[0.0, 1.0]], 0.0, [], [0.0, math.inf], [0.0, math.nan]]
+)
+def test_a_grid_that_turns_or_has_no_end_is_refused(times):
     with pytest.raises(InputError, match="time grid"):
         sample(FunctionField(Euclidean(1), lambda x, t: x), torch.ones(1, 1), torch.tensor(times))
 
