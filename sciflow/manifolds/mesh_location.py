@@ -71,10 +71,13 @@ class FaceGrid:
             first = self.start[row[part]] - (count.cumsum(0) - count)
             faces = self.candidates[first[owner] + torch.arange(len(owner), device=x.device)]
             face[part] = _nearest(surface, x[part], owner, faces)
-        everything = torch.arange(len(surface.areas), device=x.device)
-        for part in far.split(max(1, _PAIRS // len(everything))):
-            owner = torch.arange(len(part), device=x.device).repeat_interleave(len(everything))
-            face[part] = _nearest(surface, x[part], owner, everything.repeat(len(part)))
+        if len(far):
+            middle = surface.corners.mean(1)
+            radius = (surface.corners - middle[:, None]).norm(dim=-1).amax(1)
+            for part in far.split(max(1, _PAIRS // len(middle))):
+                gap = torch.cdist(x[part], middle, compute_mode="donot_use_mm_for_euclid_dist")
+                least = gap.amin(1, keepdim=True) * (1 + 1e-5)  # no face is nearer than its middle less its radius
+                face[part] = _nearest(surface, x[part], *(gap - radius <= least).nonzero().unbind(1))
         return face
 
 
