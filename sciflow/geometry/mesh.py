@@ -91,7 +91,11 @@ class Tracing:
 
 @dataclass
 class MeshStudy(ManifoldStudy):
-    """A density on a triangle mesh, by its area. Lengths are those of the file times ``scale``.
+    """A density on a triangle mesh, by its area.
+
+    Lengths are those of the file, divided by 250 for the bunny as in the published benchmark; a mesh of the user's is
+    scaled to the area 4π of the unit sphere. Samples are written in the coordinates of the file. Paths are traced by
+    ``prepare``, coupled by optimal transport: the model's ``coupling`` and ``noise`` are for paths made in training.
 
     Source: Chen, Lipman 2023, arXiv:2302.03660 (the targets as a benchmark).
     """
