@@ -96,7 +96,8 @@ def _quadratic_form(manifold: Manifold[Any], z: State, v: State, out: Tensor, di
 
     with torch.set_grad_enabled(keep):
         tangents = manifold.proju(z, _split(directions, v))
-        pulled = torch.func.vmap(pullback)(directions)
+        alone = len(directions) == 1  # then nothing is gained from batched operations, which are slower ones
+        pulled = [g[None] for g in pullback(directions[0])] if alone else torch.func.vmap(pullback)(directions)
         moved = leaves(manifold.embed(z, tangents))
         return torch.stack([(g * m).flatten(2).sum((0, 2)) for g, m in zip(pulled, moved, strict=True)]).sum(0)
 
