@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InputError, require_above
-from ..manifolds import Manifold, Prior
-from ..manifolds.mesh import Mesh
+from ..manifolds import Manifold, Mesh, Prior
 from ..nets import Committee, Field, MLPField
 from ..objectives import FlowMatching, Late
 from ..paths import Coupling, GeodesicCost, GeodesicPath, Independent, OptimalTransport

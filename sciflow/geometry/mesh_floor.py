@@ -9,7 +9,7 @@ from scipy.sparse.linalg import splu
 from torch import Tensor
 
 from ..manifolds import Mesh
-from ..manifolds.mesh_spectrum import cotangent_laplacian
+from ..manifolds.mesh.spectrum import cotangent_laplacian
 from .floors import SHARES, Floors
 
 __all__ = ["diffused", "mesh_floors"]

@@ -122,7 +122,7 @@ class ManifoldStudy(ABC):
         truth = self.log_density(splits.test)
         reference = None if truth is None else -float(truth.mean())
         metrics = {
-            "nll_uniform": Metric(beside.prior, n=n, unit="nat"),
+            "nll_prior": Metric(beside.prior, n=n, unit="nat"),
             "nll_kde": Metric(beside.kde, n=n, unit="nat"),
             "nll_kde_mixture": Metric(beside.mixture, n=n, unit="nat"),
         }

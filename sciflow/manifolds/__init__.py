@@ -8,10 +8,7 @@ from .domain import ConvexDomain
 from .euclidean import Euclidean
 from .flat_simplex import FlatSimplex
 from .hyperbolic import Hyperbolic, from_poincare, to_poincare
-from .mesh import Mesh
-from .mesh_density import PiecewiseLinear, eigenfunction_density
-from .mesh_reading import read_mesh
-from .mesh_spectrum import Biharmonic, Diffusion
+from .mesh import Biharmonic, Diffusion, Mesh, PiecewiseLinear, eigenfunction_density, read_mesh
 from .priors import Normal, ProductPrior, Uniform
 from .product import SE3, Product
 from .simplex import Simplex

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ..manifolds import Mesh
-from ..manifolds.mesh_surface import Surface
+from ..manifolds.mesh.surface import Surface
 from ..rng import Generator
 from .path import PathSample
 from .schedules import Linear, Schedule

@@ -157,7 +157,7 @@ def test_from_a_table_to_metrics_and_figures(tmp_path):
     rows = np.loadtxt(tmp_path / "samples" / "samples.csv", delimiter=",", skiprows=1)
     np.testing.assert_allclose(rows[:, :2], geographic(samples.x), rtol=1e-4)  # %.6g
     metrics = evaluate(config, tmp_path / "data", tmp_path / "samples", tmp_path).metrics
-    assert metrics["nll_uniform"].value == pytest.approx(math.log(4 * math.pi), abs=1e-6)
+    assert metrics["nll_prior"].value == pytest.approx(math.log(4 * math.pi), abs=1e-6)
     assert metrics["nll"].floor == metrics["nll_kde_mixture"].value
     assert metrics["test_rows_in_train"].value == 0
     assert {p.stem for p in (tmp_path / "figures").glob("*.png")} == {"world", "globes"}

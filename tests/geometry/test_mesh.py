@@ -206,7 +206,7 @@ def test_from_a_known_density_to_its_likelihood(ball, tmp_path):
     samples = sample(config, tmp_path / "data", tmp_path / "model", tmp_path / "samples")
     evaluate(config, tmp_path / "data", tmp_path / "samples", tmp_path)
     metrics = json.loads((tmp_path / "metrics.json").read_text())["metrics"]
-    assert metrics["nll_uniform"]["value"] == pytest.approx(math.log(4 * math.pi), abs=1e-6)  # a mesh is scaled to it
+    assert metrics["nll_prior"]["value"] == pytest.approx(math.log(4 * math.pi), abs=1e-6)  # a mesh is scaled to it
     assert metrics["nll"]["value"] - metrics["nll"]["reference"] == pytest.approx(metrics["nll_excess"]["value"])
     assert 0 <= metrics["total_variation"]["value"] <= 1
     assert metrics["outside"]["n"] == len(samples.x)

@@ -70,6 +70,6 @@ def test_a_table_of_ones_own_becomes_samples_and_metrics(tmp_path: Path) -> None
     assert header == "phi,psi"
     assert len(rows) == 50
     assert set(evaluation.figures) == {"planes", "marginals"}
-    assert evaluation.metrics["nll_uniform"].value == pytest.approx(2 * math.log(2 * math.pi), rel=1e-5)
+    assert evaluation.metrics["nll_prior"].value == pytest.approx(2 * math.log(2 * math.pi), rel=1e-5)
     assert evaluation.metrics["nll"].n == 12
     assert evaluation.metrics["nll"].published is None  # those numbers are for the data in print

@@ -12,7 +12,7 @@ import trimesh
 
 from sciflow.errors import InputError
 from sciflow.manifolds import Biharmonic, Diffusion, Mesh, PiecewiseLinear, eigenfunction_density, read_mesh
-from sciflow.manifolds.mesh_location import closest_in_face
+from sciflow.manifolds.mesh.location import closest_in_face
 from sciflow.nets import FunctionField
 from sciflow.rng import step_generator, uniform
 from sciflow.sampling import Midpoint, log_prob

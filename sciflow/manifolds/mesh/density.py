@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import InputError
-from ..rng import Generator, uniform
+from ...errors import InputError
+from ...rng import Generator, uniform
 from .mesh import Mesh
 
 __all__ = ["PiecewiseLinear", "eigenfunction_density"]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import trimesh
 
-from ..errors import InputError
+from ...errors import InputError
 
 __all__ = ["read_mesh"]
 

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import InputError
-from ..rng import uniform
-from .base import Manifold
-from .mesh_location import FaceGrid, build_grid, closest_in_face
-from .mesh_spectrum import Biharmonic, Premetric, Spectrum, eigenfunctions
-from .mesh_surface import Surface, build_surface
-from .mesh_tracing import trace
-from .priors import Uniform
+from ...errors import InputError
+from ...rng import uniform
+from ..base import Manifold
+from ..priors import Uniform
+from .location import FaceGrid, build_grid, closest_in_face
+from .spectrum import Biharmonic, Premetric, Spectrum, eigenfunctions
+from .surface import Surface, build_surface
+from .tracing import trace
 
 __all__ = ["Mesh"]
 

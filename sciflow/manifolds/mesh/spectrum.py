@@ -10,8 +10,8 @@ import scipy.sparse.linalg
 import torch
 from torch import Tensor
 
-from ..errors import InputError
-from .mesh_surface import Surface
+from ...errors import InputError
+from .surface import Surface
 
 __all__ = ["Biharmonic", "Diffusion", "Premetric", "Spectrum", "cotangent_laplacian", "eigenfunctions"]
 

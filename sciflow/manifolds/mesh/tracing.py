@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .mesh_surface import Surface
+from .surface import Surface
 
 __all__ = ["trace"]
 

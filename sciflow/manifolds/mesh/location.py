@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .mesh_surface import Surface
+from .surface import Surface
 
 __all__ = ["FaceGrid", "build_grid", "closest_in_face"]
 
