@@ -7,8 +7,7 @@ from ..errors import InputError, require_above
 from ..manifolds import Manifold, Mesh, Prior
 from ..nets import Committee, Field, MLPField
 from ..objectives import FlowMatching, Late
-from ..paths import Coupling, GeodesicCost, GeodesicPath, Independent, OptimalTransport
-from ..paths.premetric import PremetricPath
+from ..paths import Coupling, GeodesicCost, GeodesicPath, Independent, OptimalTransport, PremetricPath
 from ..training import FieldModel
 
 __all__ = ["GeodesicFlow"]

@@ -14,9 +14,9 @@ from torch import Tensor
 from ..errors import InputError, require_above
 from ..manifolds import Sphere
 from ..training import Samples
+from ..training.tables import find_columns, numbers, read_rows
 from .sphere_figures import directions, geographic, globes, world
 from .study import Drawing, ManifoldStudy, Points, Splits, raw_file
-from .tables import find_columns, numbers, read_rows
 
 __all__ = ["EarthStudy", "Places", "unit_vectors"]
 

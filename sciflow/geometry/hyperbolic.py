@@ -10,11 +10,11 @@ from torch import Tensor
 from ..errors import InputError
 from ..manifolds import Hyperbolic, WrappedNormal, from_poincare, to_poincare
 from ..training import Samples
+from ..training.tables import find_columns, numbers, read_rows
 from .density_figures import calibration, histograms
 from .hyperbolic_figures import ball, discs
 from .mixtures import MixtureStudy, refuse
 from .study import Drawing, Splits
-from .tables import find_columns, numbers, read_rows
 
 __all__ = ["HyperbolicPoints"]
 

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from ..errors import InputError, require_above
 from ..manifolds import Biharmonic, Diffusion, Mesh, PiecewiseLinear, read_mesh
-from ..paths.premetric import PremetricPath
+from ..paths import PremetricPath
 from ..rng import step_generator
 from ..study import Evaluation, Metric
 from ..training import FieldModel, SafetensorsDataset, Samples, load_tensors, save_tensors
+from ..training.tables import find_columns, numbers, read_rows
 from .density_figures import calibration
 from .floors import Floors
 from .mesh_figures import plan, views
@@ -23,7 +24,6 @@ from .mesh_paths import Traced, trace_paths
 from .mesh_targets import PUBLISHED, REST, ROOMS, eigenfunction_target, rooms
 from .mixtures import refuse
 from .study import Drawing, ManifoldStudy, Points, Splits, raw_file
-from .tables import find_columns, numbers, read_rows
 
 __all__ = ["MeshPoints", "MeshStudy", "Tracing"]
 

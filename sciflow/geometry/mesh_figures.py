@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..manifolds import Mesh, PiecewiseLinear
-from ..paths.premetric import PremetricPath
+from ..paths import PremetricPath
 from ..rng import step_generator
 from ..training import Samples
 from .density_figures import DATA, FLOW

@@ -8,9 +8,8 @@ from torch import Tensor
 
 from ..manifolds import Prior, tree_map
 from ..nets import Field
-from ..paths import GeodesicCost, OptimalTransport, Pair
-from ..paths.path import Path as Bridge
-from ..paths.premetric import PremetricPath
+from ..paths import GeodesicCost, OptimalTransport, Pair, PremetricPath
+from ..paths import Path as Bridge
 from ..rng import Generator, step_generator, uniform
 from ..training import save_tensors
 

@@ -12,11 +12,11 @@ from ..errors import InputError
 from ..manifolds import SO3
 from ..manifolds.quaternion import from_matrix
 from ..training import Samples
+from ..training.tables import find_columns, numbers, read_rows
 from .density_figures import calibration, histograms
 from .mixtures import MixtureStudy, MixtureTable, refuse
 from .rotation_figures import angles, axis_density, mollweide
 from .study import Drawing, Splits
-from .tables import find_columns, numbers, read_rows
 
 __all__ = ["RotationTable", "Rotations"]
 

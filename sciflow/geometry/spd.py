@@ -12,11 +12,11 @@ from torch import Tensor
 from ..errors import InputError
 from ..manifolds import SPD, Hyperbolic, WrappedNormal
 from ..training import Samples
+from ..training.tables import find_columns, numbers, read_rows
 from .density_figures import calibration, histograms
 from .mixtures import Mixture, MixtureStudy, refuse
 from .spd_figures import glyphs, shape, shape_discs, shapes
 from .study import Drawing, Splits
-from .tables import find_columns, numbers, read_rows
 
 __all__ = ["SPDMatrices"]
 

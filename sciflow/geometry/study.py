@@ -16,9 +16,9 @@ from ..manifolds import Manifold
 from ..rng import step_generator
 from ..study import Evaluation, Metric
 from ..training import Model, SafetensorsDataset, Samples, load_tensors
+from ..training.tables import write_table
 from .floors import Floors, energy_distance, floors, nearest
 from .split import Split, leaks
-from .tables import write_table
 
 __all__ = ["Drawing", "ManifoldStudy", "Points", "Splits", "raw_file"]
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from ..errors import InputError
 from ..manifolds import FlatTorus, wrap
 from ..training import Samples
+from ..training.tables import find_columns, numbers, read_rows
 from .study import Drawing, ManifoldStudy, Points, Splits, raw_file
-from .tables import find_columns, numbers, read_rows
 from .torsion_figures import marginals, planes, ramachandran
 
 __all__ = ["Angles", "ProteinTorsions", "RNATorsions"]

@@ -1,10 +1,11 @@
 """Training: what a model is, the data it reads, and the loop that fits it."""
 
-from .data import SafetensorsDataset, TensorsDataset, load_tensors, read_table, save_splits, save_tensors
+from .data import SafetensorsDataset, TensorsDataset, load_tensors, save_splits, save_tensors
 from .fit import TrainerConfig, fit
 from .loader import read
 from .models import FieldModel, FlowModel, Model, Samples, solver_step
 from .progress import Progress
+from .tables import read_table
 
 __all__ = [
     "FieldModel",

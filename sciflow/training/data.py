@@ -1,7 +1,5 @@
-"""Data on disk: safetensors read whole, indexed by batch and written by rename; tables and splits on their way in."""
+"""Data on disk: safetensors read whole, indexed by batch and written by rename; splits on their way in."""
 
-import csv
-import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +14,7 @@ from torch.utils.data import Dataset
 from ..errors import InputError
 from ..rng import step_generator
 
-__all__ = ["SafetensorsDataset", "TensorsDataset", "load_tensors", "read_table", "save_splits", "save_tensors"]
+__all__ = ["SafetensorsDataset", "TensorsDataset", "load_tensors", "save_splits", "save_tensors"]
 
 
 def save_tensors(tensors: Mapping[str, Any], path: Path) -> None:
@@ -46,37 +44,6 @@ def load_tensors(path: Path) -> dict[str, Any]:
         else:
             tree[name] = value
     return tree
-
-
-def read_table(path: Path) -> Tensor:
-    """Numbers of a CSV file with a header, ``(rows, columns)``. Raises InputError, naming line and column."""
-    try:
-        with Path(path).open(newline="", encoding="utf-8") as file:
-            header, *rows = csv.reader(file)
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
-    except ValueError as error:  # empty, or not text
-        raise InputError(f"{path}: not a CSV file with a header and rows of numbers") from error
-    if not rows:
-        raise InputError(f"{path}: a header and no rows; add the rows")
-    values = []
-    for line, row in enumerate(rows, start=2):
-        if len(row) != len(header):
-            raise InputError(f"{path}, line {line}: {len(row)} values under a header of {len(header)}; mend that line")
-        values.append(
-            [_number(text, f"{path}, line {line}, column {name}") for name, text in zip(header, row, strict=True)]
-        )
-    return torch.tensor(values)
-
-
-def _number(text: str, place: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise InputError(f"{place}: {text!r} is not a finite number; mend or remove that line")
-    return value
 
 
 def save_splits(tensors: Mapping[str, Any], out: Path, seed: int, held_out: float = 0.1) -> None:

@@ -16,8 +16,7 @@ from sciflow.geometry.mesh_paths import Traced, trace_paths
 from sciflow.geometry.mesh_targets import rooms
 from sciflow.manifolds import Mesh, eigenfunction_density, read_mesh
 from sciflow.nets import FunctionField
-from sciflow.paths import Pair
-from sciflow.paths.premetric import PremetricPath
+from sciflow.paths import Pair, PremetricPath
 from sciflow.pipeline import evaluate, load_config, prepare, sample, train
 from sciflow.rng import step_generator
 from sciflow.training import load_tensors

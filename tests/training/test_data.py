@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sciflow.errors import InputError
-from sciflow.training import SafetensorsDataset, load_tensors, read_table, save_splits, save_tensors
+from sciflow.training import SafetensorsDataset, load_tensors, save_splits, save_tensors
 
 
 def test_states_on_a_product_come_back(tmp_path: Path) -> None:
@@ -34,28 +34,6 @@ def test_broken_files_are_named(tmp_path: Path) -> None:
     save_tensors({"x": torch.zeros(2), "y": torch.zeros(3)}, tmp_path / "ragged.safetensors")
     with pytest.raises(InputError, match="one common, positive length"):
         SafetensorsDataset(tmp_path / "ragged.safetensors")
-
-
-def test_tables_come_in_as_written(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("x,y\n1,2\n3,4.5\n")
-    assert read_table(tmp_path / "a.csv").tolist() == [[1.0, 2.0], [3.0, 4.5]]
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("x,y\n1,2\n3,four\n", "line 3, column y: 'four' is not a finite number"),
-        ("x,y\n1,\n", "line 2, column y: '' is not a finite number"),
-        ("x,y\nnan,1\n", "line 2, column x: 'nan'"),
-        ("x,y\n1,2,3\n", "line 2: 3 values under a header of 2"),
-        ("", "not a CSV file"),
-        ("x,y\n", "a header and no rows"),
-    ],
-)
-def test_broken_tables_name_the_place(tmp_path: Path, text: str, says: str) -> None:
-    (tmp_path / "a.csv").write_text(text)
-    with pytest.raises(InputError, match=says):
-        read_table(tmp_path / "a.csv")
 
 
 @pytest.mark.parametrize("n", [3, 10, 57])

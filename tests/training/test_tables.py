@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sciflow.errors import InputError
-from sciflow.geometry.tables import find_columns, numbers, read_rows, write_table
+from sciflow.training.tables import find_columns, numbers, read_rows, read_table, write_table
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -31,6 +31,11 @@ def test_separators_quotes_and_line_ends(tmp_path, name, text):
     header, rows = read_rows(path)
     assert header == ["a", "b"]
     np.testing.assert_array_equal(numbers(path, header, rows, [1, 0]), [[2, 1], [4, 3]])
+
+
+def test_a_table_of_numbers_is_a_tensor(tmp_path):
+    (tmp_path / "a.csv").write_text("x,y\n1,2\n3,4.5\n")
+    assert read_table(tmp_path / "a.csv").tolist() == [[1.0, 2.0], [3.0, 4.5]]
 
 
 def test_columns_are_found_by_any_of_their_names(tmp_path):

@@ -6,10 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from ..errors import InputError
 
-__all__ = ["find_columns", "numbers", "read_rows", "write_table"]
+__all__ = ["find_columns", "numbers", "read_rows", "read_table", "write_table"]
+
+
+def read_table(path: Path) -> Tensor:
+    """A table of numbers alone, ``(rows, columns)``, float32. Raises InputError, naming line and column."""
+    header, rows = read_rows(path)
+    return torch.from_numpy(numbers(path, header, rows, range(len(header)))).float()
 
 
 def read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
