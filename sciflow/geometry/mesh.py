@@ -165,6 +165,8 @@ class MeshStudy(ManifoldStudy):
         self._open(data)
         if self.architecture is None:
             raise InputError("model: none chosen; say model=geodesic_flow")
+        if self.architecture.noise or self.architecture.coupling != "independent":
+            raise InputError("model.noise, model.coupling: paths on a mesh are coupled by prepare; leave both out")
         model: FieldModel = self.architecture.build(self.manifold, self.source)
         model.objective = Traced(self.architecture.lateness)
         return model

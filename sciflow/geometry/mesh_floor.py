@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..manifolds import Mesh
 from ..manifolds.mesh.spectrum import cotangent_laplacian
-from .floors import SHARES, Floors
+from .floors import SHARES, Floors, mixture_weights
 
 __all__ = ["diffused", "mesh_floors"]
 
@@ -49,10 +49,14 @@ def mesh_floors(mesh: Mesh, train: Tensor, val: Tensor, test: Tensor) -> Floors:
     mixed = _log((1 - shares) * kernel + shares / area).mean(-1)
     share, width = divmod(int(mixed.argmax()), len(widths))
     both = (1 - SHARES[share]) * judged[width] + SHARES[share] / area
+    uniform = torch.full_like(kernel[:1], -mesh.log_volume)
+    weights = mixture_weights(torch.cat([_log(kernel), uniform]))
+    all_widths = torch.einsum("wn,w->n", torch.cat([judged, torch.full_like(judged[:1], 1 / area)]), weights)
     return Floors(
         prior=mesh.log_volume,
         kde=-float(_log(judged[alone]).mean()),
         mixture=-float(_log(both).mean()),
+        widths=-float(_log(all_widths).mean()),
         bandwidth=math.sqrt(2 * widths[width]),
         share=SHARES[share],
         at_edge=width in (0, len(widths) - 1),

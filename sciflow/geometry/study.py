@@ -17,7 +17,7 @@ from ..rng import step_generator
 from ..study import Evaluation, Metric
 from ..training import Model, SafetensorsDataset, Samples, load_tensors
 from ..training.tables import write_table
-from .floors import Floors, energy_distance, floors, nearest
+from .floors import COMPARED, Floors, energy_distance, floors, nearest
 from .split import Split, leaks
 
 __all__ = ["Drawing", "ManifoldStudy", "Points", "Splits", "raw_file"]
@@ -125,17 +125,18 @@ class ManifoldStudy(ABC):
             "nll_prior": Metric(beside.prior, n=n, unit="nat"),
             "nll_kde": Metric(beside.kde, n=n, unit="nat"),
             "nll_kde_mixture": Metric(beside.mixture, n=n, unit="nat"),
+            "nll_kde_widths": Metric(beside.widths, n=n, unit="nat"),
         }
         if samples.test_logp is None or samples.test_logp_error is None:
             return metrics
         nll = -samples.test_logp.double()
         error = float(nll.std()) / n**0.5
-        gain = Metric(float(nll.mean()), error, n, beside.mixture, reference, "nat", self.published())
+        gain = Metric(float(nll.mean()), error, n, beside.widths, reference, "nat", self.published())
         tolerance = Metric(float(samples.test_logp_error.mean()), n=n, unit="nat")
         if truth is not None and reference is not None:  # point by point, which removes the spread of the data
             excess = truth.double() + nll
             spread = float(excess.std()) / n**0.5
-            metrics["nll_excess"] = Metric(float(excess.mean()), spread, n, beside.mixture - reference, 0.0, "nat")
+            metrics["nll_excess"] = Metric(float(excess.mean()), spread, n, beside.widths - reference, 0.0, "nat")
         return {"nll": gain, **metrics, "nll_integration_error": tolerance}
 
     def _divergence(self, samples: Samples) -> dict[str, Metric]:
@@ -158,7 +159,7 @@ class ManifoldStudy(ABC):
         gap, floor, reference = (energy_distance(self.manifold, y, splits.test) for y in (x, noise, splits.train))
         copies, fresh = (float(nearest(self.manifold, y, splits.train).median()) for y in (x, splits.test))
         return {
-            "energy_distance": Metric(gap, n=n, floor=floor, reference=reference),
+            "energy_distance": Metric(gap, n=min(n, COMPARED), floor=floor, reference=reference),
             "nearest_train": Metric(copies, n=n, reference=fresh),
             "test_rows_in_train": Metric(leaks(splits.test, splits.train), n=len(splits.test), reference=0.0),
         }

@@ -28,6 +28,7 @@ class Product(Manifold[Point]):
             raise ValueError(f"a Product takes one or more plain manifolds: give the factors of {nested} directly")
         self.factors: Mapping[str, Manifold[Tensor]] = factors
         self.has_logmap = all(factor.has_logmap for factor in factors.values())
+        self.smooth = all(factor.smooth for factor in factors.values())
         self.injectivity_radius = min(factor.injectivity_radius for factor in factors.values())
 
     def __repr__(self) -> str:

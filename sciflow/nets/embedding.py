@@ -29,7 +29,7 @@ class TimeEmbedding(nn.Module):
         self.net = nn.Sequential(nn.Linear(2 + 4 * frequencies, width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(self, t: Float[Tensor, " B"]) -> Float[Tensor, "B width"]:
-        late = -(1 + _SHARPEST - t).log() / -math.log(_SHARPEST)
+        late = -(1 + _SHARPEST - t).clamp_min(_SHARPEST).log() / -math.log(_SHARPEST)
         clocks = torch.stack([t, late], -1)
         angle = (clocks[..., None] * self.omega).flatten(-2)
         return self.net(torch.cat([clocks, angle.sin(), angle.cos()], -1))

@@ -54,7 +54,7 @@ class SamplerConfig:
         step: ``euler``, ``midpoint``, ``rk4`` or ``dopri5``.
         track_logq: follow the log-density of each sample.
         likelihood: compute the log-density of the held-out data under the model.
-        tolerance: of that density's integration; its halving gives the error.
+        tolerance: of that density's integration (on a mesh, one over the number of steps); its halving gives the error.
     """
 
     n: int = 1000

@@ -135,11 +135,16 @@ def fit(
     began, saved_at = time.monotonic() - run.seconds, time.monotonic()
     row_every, validate_every = max(1, trainer.steps // ROWS), max(1, trainer.steps // VALIDATIONS)
     module.train()
-    with Progress("train", trainer.steps, run.step, quiet=not fabric.is_global_zero) as progress:
+    devices = [fabric.device] if fabric.device.type == "cuda" else []
+    with (
+        torch.random.fork_rng(devices),
+        Progress("train", trainer.steps, run.step, quiet=not fabric.is_global_zero) as progress,
+    ):
         for step, batch in zip(range(run.step, trainer.steps), batches, strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = trainer.rate(step)
             generator = stream("noise", seed, step, fabric.global_rank, device=fabric.device)
+            torch.manual_seed(stream("dropout", seed, step, fabric.global_rank).initial_seed())  # it takes no generator
             with _autocast(trainer, fabric):
                 loss = module(fabric.to_device(batch), generator).mean()
             fabric.backward(loss)
@@ -214,10 +219,14 @@ def _autocast(trainer: TrainerConfig, fabric: "Fabric") -> torch.autocast:
 
 @torch.no_grad()
 def _validate(module: Any, val: Dataset[Any], ema: EMA, trainer: TrainerConfig, seed: int, fabric: "Fabric") -> float:
-    """Mean loss of the averaged weights on an even choice of the validation data, with the same noise every time."""
+    """Mean loss of the averaged weights on validation data, the same of them with the same noise every time.
+
+    In an order of chance, another one each round: an objective may give the rows of a batch times that rise.
+    """
     total = len(val)  # type: ignore[arg-type]
     rounds = max(1, VALIDATION_SAMPLES // total)
-    chosen = torch.linspace(0, total - 1, min(total, VALIDATION_SAMPLES)).long().tolist() * rounds
+    orders = [torch.randperm(total, generator=stream("validation", seed, 0, k)) for k in range(rounds)]
+    chosen = torch.cat(orders)[:VALIDATION_SAMPLES].tolist()
     module.eval()
     losses: list[Tensor] = []
     with ema.applied(), _autocast(trainer, fabric):

@@ -164,7 +164,7 @@ class FieldModel(Model):
         return Samples(rollout.x, rollout.logq, rollout.nfe)
 
     def log_prob(self, x: Any, cond: dict[str, Tensor] | None = None, tolerance: float = 1e-5) -> Tensor:
-        """By adaptive steps; where the manifold is not smooth, by equal steps (RK4) no longer than ``tolerance``."""
+        """By adaptive steps; where the manifold is not smooth, in ``1/tolerance`` steps (RK4) of the model's clock."""
         if self.field.manifold.smooth:
             return sampling.log_prob(self.field, x, self.prior, step=sampling.Dopri5(tolerance, tolerance), cond=cond)
         grid = self.clock(torch.linspace(1, 0, math.ceil(1 / tolerance) + 1))

@@ -12,11 +12,17 @@ from ..rng import step_generator
 __all__ = ["Batches", "stream"]
 
 # Streams of one seed; far from sample indices, which name the streams of sampling.
-_STREAMS = {"order": 2**32 - 1, "noise": 2**32 - 2, "validation": 2**32 - 3, "coupling": 2**32 - 4}
+_STREAMS = {
+    "order": 2**32 - 1,
+    "noise": 2**32 - 2,
+    "validation": 2**32 - 3,
+    "coupling": 2**32 - 4,
+    "dropout": 2**32 - 5,
+}
 
 
 def stream(name: str, seed: int, *key: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """Generator of the training stream ``order``, ``noise``, ``coupling`` or ``validation``, named by seed and step."""
+    """Generator of the training stream ``order``, ``noise``, ``dropout``, …, named by seed and step."""
     return step_generator(seed, _STREAMS[name], *key, device=device)
 
 

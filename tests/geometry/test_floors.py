@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sciflow.geometry.floors import BANDWIDTHS, SHARES, _kernels, energy_distance, floors, nearest
+from sciflow.geometry.floors import BANDWIDTHS, SHARES, _kernels, energy_distance, floors, mixture_weights, nearest
 from sciflow.manifolds import SO3, Euclidean, FlatTorus, Hyperbolic, Sphere
 
 F64 = torch.float64
@@ -89,12 +89,37 @@ def test_repeated_points_drive_the_bandwidth_to_the_edge():
 
 
 def test_energy_distance():
-    """Point masses at distance d: 2d. Samples of one density: zero, to the error of 400 points."""
+    """Point masses an angle d apart: twice the chord. Samples of one density: zero, to the error of 400 points."""
     a, b = torch.tensor([[0.5]], dtype=F64).repeat(4, 1), torch.tensor([[-0.4]], dtype=F64).repeat(6, 1)
-    assert energy_distance(FlatTorus(1), a, b) == pytest.approx(1.8, rel=1e-12)
+    assert energy_distance(FlatTorus(1), a, b) == pytest.approx(4 * math.sin(0.45), rel=1e-12)
     x, y = draw(Sphere(2), 400), draw(Sphere(2), 400, 1)
     assert abs(energy_distance(Sphere(2), x, y)) < 0.03
     assert energy_distance(Sphere(2), x, y * y.sign()) > 0.3
+
+
+@pytest.mark.parametrize("manifold", [FlatTorus(2), SO3()], ids=str)
+def test_energy_distance_is_positive_where_geodesic_distances_fail(manifold):
+    """−JDJ of the distances of 60 points: an eigenvector of a negative value would be the difference of two laws."""
+    x = draw(manifold, 60)
+    apart = manifold.coordinates(x)
+    geodesic, ours = (
+        torch.linalg.eigvalsh(d.mean(0) + d.mean(1, keepdim=True) - d - d.mean())[0]
+        for d in (manifold.dist(x[:, None], x[None]), torch.cdist(apart, apart))
+    )
+    assert geodesic < -0.01
+    assert ours > -1e-9
+
+
+def test_weights_of_widths_are_the_likeliest():
+    """At the maximum no density is likelier on average than the mixture (the conditions of Karush, Kuhn and Tucker)."""
+    logs = torch.randn(4, 200, generator=torch.Generator().manual_seed(0), dtype=F64)
+    weights = mixture_weights(logs)
+    gain = (logs - torch.logsumexp(logs + weights.log()[:, None], 0)).exp().mean(1)
+    assert weights.sum() == pytest.approx(1)
+    assert gain.max() < 1 + 1e-3
+    train, x = draw(Sphere(2), 20), draw(Sphere(2), 15, 1)
+    found = floors(Sphere(2), train, x, x)
+    assert found.widths < found.mixture + 1e-6
 
 
 def test_nearest():

@@ -37,14 +37,15 @@ from sciflow.training.ema import EMA
 
 
 class Location(Model):
-    """Regresses noisy data on a location: the minimum is the mean, and the noise of every step is seen."""
+    """Regresses noisy data on a location: the minimum is the mean, and noise and dropout of every step are seen."""
 
     def __init__(self) -> None:
         super().__init__()
         self.mean = nn.Parameter(torch.zeros(2))
+        self.dropout = nn.Dropout(0.5)
 
     def loss(self, batch: Mapping[str, Any], generator: torch.Generator) -> Tensor:
-        noise = normal(*batch["x"].shape, generator=generator)
+        noise = self.dropout(normal(*batch["x"].shape, generator=generator))
         return (batch["x"] + 0.1 * noise - self.mean).square().sum(-1)
 
     def sample(
@@ -241,6 +242,17 @@ def test_a_checkpoint_is_whole_or_the_one_before(
             tmp_path / "state" / "last.ckpt", model, torch.optim.AdamW(model.parameters()), EMA(model, 0.9), State()
         )
     assert (tmp_path / "state" / "last.ckpt").read_bytes() == before
+
+
+def test_the_seed_alone_decides(dataset: SafetensorsDataset) -> None:
+    """Dropout draws from the global generator: it is named by seed and step in there, and left as it was."""
+    means = []
+    for elsewhere in (1, 2):
+        torch.manual_seed(elsewhere)
+        before = torch.get_rng_state()
+        means.append(fit(Location(), dataset, TRAINER).mean)
+        assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(*means)
 
 
 TWO = """
