@@ -41,7 +41,10 @@ class Angles:
             groups = [row[place] for row in rows]
         names = self.columns or [name for name in header if name != self.group]
         places = find_columns(self.path, header, [[name] for name in names])
-        return names, Points(radians(numbers(self.path, header, rows, places)), groups)
+        angles = numbers(self.path, header, rows, places)
+        if len(angles) > 10 and np.abs(angles).max() <= np.pi:
+            raise InputError(f"{self.path}: every angle lies between −π and π; give degrees, not radians")
+        return names, Points(radians(angles), groups)
 
 
 @dataclass

@@ -156,7 +156,13 @@ def _checked(tree: dict[str, Any], overrides: list[str]) -> Config:
     )
     OmegaConf.set_struct(typed, True)
     for key, value in _flat({name: tree.get(name) or {} for name in classes} | {"seed": tree.get("seed", 0)}):
-        _set(typed, key, value)
+        try:
+            _set(typed, key, value)
+        except InputError as error:
+            if not key.startswith("model."):
+                raise
+            other = f"{tree['name']} sets {key}, which {targets['model'].rpartition('.')[2]} does not have"
+            raise InputError(f"{other}: it needs another model; leave out model=…") from error
     for override in overrides:
         _set(typed, *_parse(override, typed))
 

@@ -37,6 +37,10 @@ def read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
     if len(rows) < 2:
         raise InputError(f"{path}: {len(rows)} line(s); give a header and rows")
     header = [name.strip() for name in rows[0]]
+    if all(map(_is_number, header)):
+        raise InputError(f"{path}, line 1: {', '.join(header)}: numbers; begin with a line that names the columns")
+    if len(header) == 1 and ";" in header[0]:
+        raise InputError(f"{path}: columns are separated by ';'; separate them by commas, and write 1.5, not 1,5")
     for line, row in enumerate(rows[1:], start=2):
         if len(row) != len(header):
             raise InputError(f"{path}, line {line}: {len(row)} values under a header of {len(header)}; mend that line")
@@ -50,9 +54,19 @@ def find_columns(path: Path, header: Sequence[str], wanted: Sequence[Sequence[st
     for names in wanted:
         index = next((known.index(name.lower()) for name in names if name.lower() in known), None)
         if index is None:
-            raise InputError(f"{path}: no column {' or '.join(names)}; its columns are {', '.join(header)}")
+            every = f"give {', '.join(each[0] for each in wanted)}; " if len(wanted) > 1 else ""
+            has = f"its columns are {', '.join(header)}"
+            raise InputError(f"{path}: no column {' or '.join(names)}; {every}{has}")
         found.append(index)
     return found
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def numbers(

@@ -84,7 +84,7 @@ def test_impossible_places_are_one_line(tmp_path, row, words):
 def test_other_mistakes_are_one_line(tmp_path):
     path = tmp_path / "my.csv"
     path.write_text("x,y\n1,2\n")
-    with pytest.raises(InputError, match="no column latitude or lat; its columns are x, y"):
+    with pytest.raises(InputError, match="no column latitude or lat; give latitude, longitude; its columns are x, y"):
         read(path)
     with pytest.raises(InputError, match="use one of volcano, earthquake, fire"):
         EarthStudy(event="flood")

@@ -47,6 +47,7 @@ def test_protein_file_drops_what_has_no_chi(tmp_path: Path) -> None:
         ("phi,psi\n1,2\n3,nan\n", {}, "line 3, column psi: 'nan' is not a finite number"),
         ("phi,psi\n1,2\n3\n", {}, "line 3: 1 values under a header of 2"),
         ("phi,psi\n1,2\n", {"columns": ["omega"]}, "no column omega; its columns are phi, psi"),
+        ("phi,psi\n" + 20 * "1,-2.5\n", {}, "between −π and π; give degrees, not radians"),
         ("phi,psi\n", {}, r"1 line\(s\); give a header and rows"),
     ],
 )

@@ -108,3 +108,10 @@ def test_settings_without_default_are_asked_for(gaussian: str, tmp_path: Path) -
     with pytest.raises(InputError, match=r"study\.needed has no value"):
         load_config(str(tmp_path / "study.py"))
     assert load_config(str(tmp_path / "study.py"), ["needed=3"]).study.needed == 3
+
+
+def test_a_model_of_another_domain_is_named() -> None:
+    with pytest.raises(
+        InputError, match=r"earth sets model\.depth, which SplineFlow does not have: it needs another model"
+    ):
+        load_config("earth", ["model=spline_flow"])

@@ -40,13 +40,15 @@ def test_a_table_of_numbers_is_a_tensor(tmp_path):
 
 def test_columns_are_found_by_any_of_their_names(tmp_path):
     assert find_columns(tmp_path, ["id", "Lon", "LATITUDE"], [("latitude", "lat"), ("longitude", "lon")]) == [2, 1]
-    with pytest.raises(InputError, match="no column y or why; its columns are x, z"):
-        find_columns(tmp_path, ["x", "z"], [("y", "why")])
+    with pytest.raises(InputError, match="no column y or why; give x, y; its columns are x, z"):
+        find_columns(tmp_path, ["x", "z"], [("x",), ("y", "why")])
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
+        (b"1,2\n3,4\n", "line 1: 1, 2: numbers; begin with a line that names the columns"),
+        (b"a;b\n1,5;2\n", "columns are separated by ';'"),
         (b"a,b\n", r"1 line\(s\); give a header and rows"),
         (b"", r"0 line\(s\)"),
         (b"a,b\n1,2\n3\n", "line 3: 1 values under a header of 2"),
