@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InputError, require_above
-from ..manifolds import Manifold, Mesh, Prior
+from ..manifolds import Manifold, Mesh, Prior, Product
 from ..nets import Committee, Field, MLPField
 from ..objectives import FlowMatching, Late
 from ..paths import Coupling, GeodesicCost, GeodesicPath, Independent, OptimalTransport, PremetricPath
@@ -50,7 +50,13 @@ class GeodesicFlow:
             raise InputError(f"model.coupling={self.coupling!r}: use independent or transport")
 
     def build(self, manifold: Manifold[Any], prior: Prior[Any] | None = None) -> FieldModel:
-        """An untrained model on a manifold, from its canonical prior by default."""
+        """An untrained model on a manifold, from its canonical prior by default.
+
+        Raises:
+            InputError: for a product of which a factor is a mesh; that has no path yet.
+        """
+        if isinstance(manifold, Product) and not manifold.has_logmap:
+            raise InputError(f"{manifold}: a mesh is no factor of a product in training; learn it alone")
         coupling: Coupling = Independent()
         if self.coupling == "transport":
             coupling = OptimalTransport(GeodesicCost(manifold))

@@ -14,7 +14,7 @@ from .study import Drawing, Splits
 __all__ = ["DATA", "FLOW", "TRUTH", "calibration", "histograms", "same_number"]
 
 # Okabe & Ito's palette, readable by everyone.
-DATA, FLOW, TRUTH = "#0072B2", "#D55E00", "black"
+DATA, FLOW, TRUTH = "#0072B2", "#D55E00", "black"  # of Okabe & Ito's palette, readable by everyone
 DRAWS = 40_000  # of the known density, for its histograms
 
 

@@ -10,11 +10,11 @@ from matplotlib.patches import Circle
 from torch import Tensor
 
 from ..training import Samples
+from .density_figures import DATA, FLOW
 from .study import Drawing, Splits
 
 __all__ = ["directions", "geographic", "globes", "smoothed", "world"]
 
-DATA, FLOW = "#0072B2", "#D55E00"  # of Okabe & Ito's palette, readable by everyone
 SPREAD = 2.0  # degrees, of the kernel that makes a density of points
 LOWEST = 0.03
 SCALE = LogNorm(LOWEST, 100)  # of densities over the uniform one

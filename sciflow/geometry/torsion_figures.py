@@ -10,12 +10,12 @@ from matplotlib.image import AxesImage
 from torch import Tensor
 
 from ..training import Samples
+from .density_figures import DATA, FLOW
 from .study import Drawing, Splits
 
 __all__ = ["marginals", "planes", "ramachandran"]
 
 # Okabe & Ito's palette, readable by everyone.
-DATA, FLOW = "#0072B2", "#D55E00"
 GREEK = {
     name: letter
     for name, letter in zip(

@@ -10,11 +10,12 @@ import torch
 import trimesh
 
 from sciflow.errors import InputError
+from sciflow.geometry import GeodesicFlow
 from sciflow.geometry.mesh_figures import frame, visible
 from sciflow.geometry.mesh_floor import diffused, mesh_floors
 from sciflow.geometry.mesh_paths import Traced, trace_paths
 from sciflow.geometry.mesh_targets import rooms
-from sciflow.manifolds import Mesh, eigenfunction_density, read_mesh
+from sciflow.manifolds import FlatTorus, Mesh, Product, eigenfunction_density, read_mesh
 from sciflow.nets import FunctionField
 from sciflow.paths import Pair, PremetricPath
 from sciflow.pipeline import evaluate, load_config, prepare, sample, train
@@ -228,6 +229,12 @@ def test_from_a_table_to_samples_in_its_units(ball, tmp_path):
 
 
 @pytest.mark.e2e
+def test_a_mesh_is_learnt_alone(ball):
+    mesh = Mesh(*read_mesh(ball))
+    with pytest.raises(InputError, match="a mesh is no factor of a product in training"):
+        GeodesicFlow().build(Product(place=mesh, angle=FlatTorus(1)))
+
+
 def test_a_maze_from_above(mirror, tmp_path):
     config = load_config("mesh", [*TINY, "study.surface=maze_3x3"])
     prepare(config, tmp_path / "data", tmp_path)
