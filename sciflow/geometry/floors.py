@@ -86,7 +86,7 @@ def nearest(manifold: Manifold[Any], x: Tensor, train: Tensor, most: int = 1000)
 
 def _distances(manifold: Manifold[Any], x: Tensor, y: Tensor) -> Tensor:
     if not manifold.has_logmap:  # the metric of a mesh is that of embedded points, which are read once
-        return manifold.squared_distances(x, y).sqrt()
+        return manifold.squared_distances(x.double(), y.double()).sqrt()
     rows = max(1, CHUNK // max(1, len(y)))
     return torch.cat([manifold.dist(part[:, None], y[None]) for part in x.split(rows)])
 
