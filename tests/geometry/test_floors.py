@@ -99,15 +99,18 @@ def test_energy_distance():
 
 @pytest.mark.parametrize("manifold", [FlatTorus(2), SO3()], ids=str)
 def test_energy_distance_is_positive_where_geodesic_distances_fail(manifold):
-    """−JDJ of the distances of 60 points: an eigenvector of a negative value would be the difference of two laws."""
+    """Two laws that differ by the sign of an eigenvector of −JDJ of negative value, D the distances of 60 points."""
+
+    def geodesic(a, b):
+        return float(manifold.dist(a[:, None], b[None]).sum())
+
     x = draw(manifold, 60)
-    apart = manifold.coordinates(x)
-    geodesic, ours = (
-        torch.linalg.eigvalsh(d.mean(0) + d.mean(1, keepdim=True) - d - d.mean())[0]
-        for d in (manifold.dist(x[:, None], x[None]), torch.cdist(apart, apart))
-    )
-    assert geodesic < -0.01
-    assert ours > -1e-9
+    d = manifold.dist(x[:, None], x[None])
+    least = torch.linalg.eigh(d.mean(0) + d.mean(1, keepdim=True) - d - d.mean())[1][:, 0]
+    a, b = (x[chosen].repeat(40, 1) for chosen in (least > 0, least < 0))
+    between, within = geodesic(a, b) / (len(a) * len(b)), (geodesic(z, z) / (len(z) * (len(z) - 1)) for z in (a, b))
+    assert 2 * between - sum(within) < -0.01
+    assert energy_distance(manifold, a, b) > 0.05
 
 
 def test_weights_of_widths_are_the_likeliest():

@@ -233,6 +233,15 @@ def test_a_mesh_is_learnt_alone(ball):
     mesh = Mesh(*read_mesh(ball))
     with pytest.raises(InputError, match="a mesh is no factor of a product in training"):
         GeodesicFlow().build(Product(place=mesh, angle=FlatTorus(1)))
+    assert not Product(place=mesh, angle=FlatTorus(1)).smooth
+
+
+@pytest.mark.parametrize("setting", ["model.noise=0.01", "model.coupling=transport"])
+def test_settings_of_paths_made_in_training_are_refused(ball, tmp_path, setting):
+    config = load_config("mesh", [f"data.mesh={ball}", "data.rows=200", "paths.pairs=20", "data.eigenfunction=2"])
+    prepare(config, tmp_path / "data")
+    with pytest.raises(InputError, match=r"model\.noise, model\.coupling: paths on a mesh are coupled by prepare"):
+        train(load_config("mesh", [f"data.mesh={ball}", setting]), tmp_path / "data", tmp_path / "model")
 
 
 def test_a_maze_from_above(mirror, tmp_path):

@@ -23,7 +23,7 @@ from sciflow.manifolds import (
     tree_map,
 )
 from sciflow.nets import FunctionField, MLPField
-from sciflow.nets.embedding import Features
+from sciflow.nets.embedding import Features, TimeEmbedding
 
 F64 = torch.float64
 SOLID = trimesh.creation.icosphere(subdivisions=1)
@@ -146,3 +146,7 @@ def test_waves_fade_in_with_time():
     expected = end * torch.cat([torch.ones(3, 3, dtype=F64), fade, fade], -1)[:, None]
     torch.testing.assert_close(now, expected, rtol=1e-12, atol=1e-15)
     torch.testing.assert_close((x @ features.omega).sin(), end[..., 3:8], rtol=1e-12, atol=1e-15)
+
+
+def test_the_clock_is_finite_at_times_a_step_may_ask_for():
+    assert TimeEmbedding(4)(torch.tensor([-0.5, 0.0, 1.0, 1.01, 2.0])).isfinite().all()
