@@ -1,7 +1,10 @@
 """The generator that the studies on manifolds share."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+from torch import Tensor
 
 from ..errors import InputError, require_above
 from ..manifolds import Manifold, Mesh, Prior, Product
@@ -49,8 +52,10 @@ class GeodesicFlow:
         if self.coupling not in ("independent", "transport"):
             raise InputError(f"model.coupling={self.coupling!r}: use independent or transport")
 
-    def build(self, manifold: Manifold[Any], prior: Prior[Any] | None = None) -> FieldModel:
-        """An untrained model on a manifold, from its canonical prior by default.
+    def build(
+        self, manifold: Manifold[Any], prior: Prior[Any] | None = None, objective: Callable[..., Tensor] | None = None
+    ) -> FieldModel:
+        """An untrained model on a manifold, by default from its canonical prior and by flow matching.
 
         Raises:
             InputError: for a product of which a factor is a mesh; that has no path yet.
@@ -64,7 +69,7 @@ class GeodesicFlow:
             field=self._field(manifold),
             path=PremetricPath(manifold) if isinstance(manifold, Mesh) else GeodesicPath(manifold),
             coupling=coupling,
-            objective=FlowMatching(time=Late(self.lateness), noise=self.noise),
+            objective=objective or FlowMatching(time=Late(self.lateness), noise=self.noise),
             prior=manifold.prior() if prior is None else prior,
             clock=Late(2),
         )

@@ -167,8 +167,7 @@ class MeshStudy(ManifoldStudy):
             raise InputError("model: none chosen; say model=geodesic_flow")
         if self.architecture.noise or self.architecture.coupling != "independent":
             raise InputError("model.noise, model.coupling: paths on a mesh are coupled by prepare; leave both out")
-        model: FieldModel = self.architecture.build(self.manifold, self.source)
-        model.objective = Traced(self.architecture.lateness)
+        model: FieldModel = self.architecture.build(self.manifold, self.source, Traced(self.architecture.lateness))
         return model
 
     def read(self, raw: Path | None) -> Points:
