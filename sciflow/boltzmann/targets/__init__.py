@@ -1,0 +1,7 @@
+"""Analytic Boltzmann targets in reduced units, with known constants or checked identities."""
+
+from .base import ExactTarget, Target
+from .double_well import DoubleWell, ManyWell
+from .mixture import GaussianMixture
+
+__all__ = ["DoubleWell", "ExactTarget", "GaussianMixture", "ManyWell", "Target"]
