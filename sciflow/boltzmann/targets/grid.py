@@ -14,8 +14,8 @@ __all__ = ["Grid"]
 class Grid:
     """A density exp(−energy(x)) on a box outside which its mass is below rounding.
 
-    ``energy`` takes points ``(B, d)``, d ≤ 2. The midpoint rule converges faster than any power of the cell width for an
-    analytic density that vanishes at the walls with its derivatives.
+    ``energy`` takes points ``(B, d)``, d ≤ 2. The midpoint rule converges faster than any power of the cell width for
+    an analytic density that vanishes at the walls with its derivatives.
     """
 
     energy: Callable[[Tensor], Tensor]

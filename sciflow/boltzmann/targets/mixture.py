@@ -1,5 +1,6 @@
 """Mixtures of Gaussians in the plane and beyond."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError
-from ...rng import Generator, normal, uniform
+from ...rng import Generator, uniform
 from .base import ExactTarget
 
 __all__ = ["GaussianMixture"]
@@ -44,9 +45,9 @@ class GaussianMixture(ExactTarget):
         return (2 * uniform(self.modes, self.dim, generator=generator, dtype=torch.float32).double() - 1) * self.extent
 
     def potential(self, x: Tensor) -> Tensor:
-        norm = self.dim * torch.tensor(2 * torch.pi * self.scale**2, dtype=x.dtype, device=x.device).log() / 2
+        norm = math.log(self.modes) + self.dim * math.log(2 * math.pi * self.scale**2) / 2
         square = (x[:, None] - self.means.to(x)).square().sum(-1)
-        return norm - torch.logsumexp(-square / (2 * self.scale**2), 1) + torch.tensor(float(self.modes)).log().to(x)
+        return norm - torch.logsumexp(-square / (2 * self.scale**2), 1)
 
     @property
     def log_z(self) -> float | None:
@@ -59,7 +60,7 @@ class GaussianMixture(ExactTarget):
     def sample(self, n: int, generator: Generator = None) -> Tensor:
         """Exact at temperature 1."""
         if self.temperature != 1:
-            raise ValueError(f"no exact draws of a mixture at temperature {self.temperature}, only at 1")
+            raise InputError(f"temperature = {self.temperature}: a mixture is drawn exactly at 1 only")
         u = uniform(n, 1 + self.dim, generator=generator, dtype=torch.float64)
         mode = (u[:, 0] * self.modes).long()
         return self.means.to(u.device)[mode] + self.scale * torch.special.ndtri(u[:, 1:])
