@@ -1,6 +1,24 @@
 """Energies, importance weights and free energies."""
 
 from .energy import Energy, OpenMMEnergy
+from .kernels import HMC, MALA, ULA, Kernel, Metropolis, Move, tune
+from .potentials import Interpolated, LogDensity, Potential
 from .weights import Profile, WeightedSamples, importance
 
-__all__ = ["Energy", "OpenMMEnergy", "Profile", "WeightedSamples", "importance"]
+__all__ = [
+    "HMC",
+    "MALA",
+    "ULA",
+    "Energy",
+    "Interpolated",
+    "Kernel",
+    "LogDensity",
+    "Metropolis",
+    "Move",
+    "OpenMMEnergy",
+    "Potential",
+    "Profile",
+    "WeightedSamples",
+    "importance",
+    "tune",
+]
