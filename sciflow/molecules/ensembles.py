@@ -18,9 +18,11 @@ _EDGES = np.radians(BIN_EDGES)
 class Ensembles:
     """What is compared: training data, raw samples, the same reweighted, and the reference, if there is one.
 
-    ``data (F, 2)`` and ``samples (B, 2)`` are φ, ψ in radians; ``energy (B,)`` and ``data_energy`` are in kT.
+    ``data (F, R, 2)`` and ``samples (B, R, 2)`` are φ, ψ in radians of the R ``residues``; ``energy (B,)`` and
+    ``data_energy`` are in kT.
     """
 
+    residues: list[str]
     data: np.ndarray
     samples: np.ndarray
     energy: np.ndarray
@@ -29,9 +31,10 @@ class Ensembles:
     reference: Reference | None
     topology: mdtraj.Topology
 
-    def profile(self, seed: int = 0) -> Profile:
-        """Reweighted free energy along φ over the bins of the reference."""
-        return self.weighted.free_energy(torch.from_numpy(self.samples[:, 0]).double(), torch.from_numpy(_EDGES), seed)
+    def profile(self, residue: int, seed: int = 0) -> Profile:
+        """Reweighted free energy along φ of a residue over the bins of the reference."""
+        phi = torch.from_numpy(self.samples[:, residue, 0]).double()
+        return self.weighted.free_energy(phi, torch.from_numpy(_EDGES), seed)
 
 
 def minus_log(phi: np.ndarray) -> np.ndarray:
@@ -42,6 +45,6 @@ def minus_log(phi: np.ndarray) -> np.ndarray:
 
 
 def density(angles: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """Probability of each (φ, ψ) bin."""
+    """Probability of each (φ, ψ) bin, of ``angles (B, 2)``."""
     p = np.histogram2d(angles[:, 0], angles[:, 1], (_EDGES, _EDGES), weights=weights)[0]
     return p / p.sum()

@@ -24,7 +24,7 @@ from .peptide_figures import captions, figures
 from .peptide_metrics import metrics
 from .reference import Reference, Tempering, load_reference, make_reference, shipped_reference
 from .system import FORCE_FIELD, MolecularSystem, from_pdb, from_sequence
-from .torsions import phi_psi
+from .torsions import backbone_residues, phi_psi
 from .zmatrix import zmatrix
 
 __all__ = ["Architecture", "Comparison", "PeptideStudy", "Simulation"]
@@ -146,9 +146,10 @@ class PeptideStudy:
         generator = torch.Generator().manual_seed(self.seed)
         resampled = weighted.resample(max(1, min(1000, round(weighted.ess() * len(weighted)))), generator)
         _trajectory(weighted.x[resampled], topology).save_xtc(str(out / "equilibrium.xtc"))
-        phi, psi = np.degrees(phi_psi(weighted.x.numpy(), topology)).T
-        rows = np.column_stack([energy, weighted.logq, weighted.logw, phi, psi])
-        header = "energy_kT,logq,logw,phi_deg,psi_deg"
+        angles = np.degrees(phi_psi(weighted.x.numpy(), topology))
+        rows = np.column_stack([energy, weighted.logq, weighted.logw, angles.reshape(len(angles), -1)])
+        columns = [f"{angle}_{residue}_deg" for residue in backbone_residues(topology) for angle in ("phi", "psi")]
+        header = ",".join(["energy_kT", "logq", "logw", *columns])
         np.savetxt(out / "weights.csv", rows, fmt="%.6f", delimiter=",", header=header, comments="")
 
     def evaluate(self, samples: Samples, data: Path) -> Evaluation:
@@ -161,6 +162,7 @@ class PeptideStudy:
         weighted = self.weigh(samples, energy, molecule)
         thin = frames[:: max(1, len(frames) // 5000)]
         ensembles = Ensembles(
+            residues=backbone_residues(trajectory),
             data=phi_psi(frames.numpy(), trajectory),
             samples=phi_psi(weighted.x.numpy(), trajectory),
             energy=energy.numpy(),
@@ -179,9 +181,14 @@ class PeptideStudy:
         command = shlex.join(["sciflow", "reference", "study=peptide", *settings, f"seed={self.seed}", *flags])
         tempering = Tempering(rounds=rounds, seed=self.seed)
         reference = make_reference(self.molecule, out, self.temperature, tempering, walkers, about, command)
-        if reference.delta_f is None:
-            return f"φ>0 or φ<0 was never seen: take more --rounds; tables in {out}"
-        return f"ΔF(φ>0) = {reference.delta_f:.3f} ± {reference.delta_f_error:.3f} kT; tables in {out}"
+        rows = zip(reference.residues, reference.delta_f, reference.delta_f_error, strict=True)
+        found = [
+            f"ΔF(φ>0) of {residue} = {value:.3f} ± {error:.3f} kT"
+            if np.isfinite(value)
+            else f"{residue}: φ>0 or φ<0 was never seen, take more --rounds"
+            for residue, value, error in rows
+        ]
+        return "; ".join([*found, f"tables in {out}"])
 
     @property
     def _name(self) -> str:

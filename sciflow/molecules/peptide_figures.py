@@ -6,7 +6,6 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..boltzmann import Profile
 from .ensembles import Ensembles, density, minus_log
 
 __all__ = ["captions", "figures"]
@@ -20,7 +19,7 @@ def figures(e: Ensembles, seed: int = 0) -> dict[str, Figure]:
     """Every figure by its name."""
     return {
         "ramachandran": _ramachandran(e),
-        "free_energy": _free_energy(e, e.profile(seed)),
+        "free_energy": _free_energy(e, seed),
         "energies": _energies(e),
         "weights": _weights(e),
         "structures": _structures(e),
@@ -32,10 +31,11 @@ def captions(e: Ensembles) -> dict[str, str]:
     n = len(e.weighted)
     beside = "" if e.reference is None else ", and the reference by replica exchange"
     return {
-        "ramachandran": f"Free energy over (φ, ψ) in kT: training data (short runs from hot seeds: the shares of the "
-        f"basins are wrong), N = {n} samples as drawn, the same reweighted{beside}.",
-        "free_energy": f"Free energy along φ from N = {n} samples{beside}; bands are one bootstrap or block standard "
-        f"error. Trust differences where the band is narrow; bins with an error above {_SHOWN} kT are left blank.",
+        "ramachandran": f"Free energy over (φ, ψ) of {_named(e)} in kT: training data (short runs from hot seeds: the "
+        f"shares of the basins are wrong), N = {n} samples as drawn, the same reweighted{beside}.",
+        "free_energy": f"Free energy along φ of {_named(e)} from N = {n} samples{beside}; bands are one bootstrap or "
+        f"block standard error. Trust differences where the band is narrow; bins with an error above {_SHOWN} kT are "
+        "left blank.",
         "energies": "Potential energies in kT. A tail of the samples towards high energies is what the weights remove.",
         "weights": "Log-weights against energy, and the share of the total weight held by the k heaviest samples. "
         "When a handful of samples carries most of the weight, do not trust the averages.",
@@ -43,44 +43,49 @@ def captions(e: Ensembles) -> dict[str, str]:
     }
 
 
+def _named(e: Ensembles) -> str:
+    return e.residues[0] if len(e.residues) == 1 else f"each residue ({', '.join(e.residues)})"
+
+
 def _ramachandran(e: Ensembles) -> Figure:
-    panels = {"training data": density(e.data), "samples": density(e.samples)}
-    panels["samples, reweighted"] = density(e.samples, e.weighted.weights.numpy())
-    if e.reference is not None:
-        panels["reference (replica exchange)"] = e.reference.ramachandran / e.reference.ramachandran.sum()
-    figure = Figure(figsize=(3.4 * len(panels), 3.6), layout="constrained")
-    axes = np.atleast_1d(figure.subplots(1, len(panels), sharey=True))
-    for ax, (title, p) in zip(axes, panels.items(), strict=True):
-        with np.errstate(divide="ignore"):
-            f = -np.log(p)
-        image = ax.imshow(
-            (f - f[np.isfinite(f)].min()).T,
-            origin="lower",
-            extent=(-180, 180, -180, 180),
-            cmap="viridis",
-            vmin=0,
-            vmax=8,
-        )
-        ax.set(title=title, xlabel="φ (degrees)", xticks=range(-180, 181, 90), yticks=range(-180, 181, 90))
-    axes[0].set_ylabel("ψ (degrees)")
-    figure.colorbar(image, ax=axes, label="free energy (kT)", shrink=0.8)
+    """A row of panels a residue."""
+    columns = 3 if e.reference is None else 4
+    figure = Figure(figsize=(3.4 * columns, 0.4 + 3.2 * len(e.residues)), layout="constrained")
+    axes = figure.subplots(len(e.residues), columns, sharex=True, sharey=True, squeeze=False)
+    for r, row in enumerate(axes):
+        panels = {"training data": density(e.data[:, r]), "samples": density(e.samples[:, r])}
+        panels["samples, reweighted"] = density(e.samples[:, r], e.weighted.weights.numpy())
+        if e.reference is not None:
+            panels["reference (replica exchange)"] = e.reference.ramachandran[r] / e.reference.ramachandran[r].sum()
+        for ax, (title, p) in zip(row, panels.items(), strict=True):
+            with np.errstate(divide="ignore"):
+                f = -np.log(p)
+            shown = (f - f[np.isfinite(f)].min()).T
+            image = ax.imshow(shown, origin="lower", extent=(-180, 180, -180, 180), cmap="viridis", vmin=0, vmax=8)
+            ax.set(title=title if r == 0 else None, xticks=range(-180, 181, 90), yticks=range(-180, 181, 90))
+        row[0].set_ylabel(f"{e.residues[r]}: ψ (degrees)")
+    for ax in axes[-1]:
+        ax.set_xlabel("φ (degrees)")
+    figure.colorbar(image, ax=axes, label="free energy (kT)", shrink=0.8 / len(e.residues))
     return figure
 
 
-def _free_energy(e: Ensembles, profile: Profile) -> Figure:
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
-    ax = figure.subplots()
-    centres = np.degrees(profile.centres.numpy())
-    if e.reference is not None:
-        _band(ax, e.reference.phi, e.reference.free_energy, e.reference.error, "replica exchange", _REFERENCE, "--")
-    ax.plot(centres, minus_log(e.data[:, 0]), color=_DATA, label="training data (biased)", lw=1)
-    ax.plot(centres, minus_log(e.samples[:, 0]), color=_FLOW, label="samples", lw=1)
-    value, error = profile.free_energy.numpy(), profile.error.numpy()
-    _band(ax, centres, np.where(error < _SHOWN, value, np.nan), error, "samples, reweighted", _REWEIGHTED)
-    ax.set(
-        xlabel="φ (degrees)", ylabel="free energy (kT)", xlim=(-180, 180), ylim=(-0.5, 14), xticks=range(-180, 181, 60)
-    )
-    ax.legend(frameon=False)
+def _free_energy(e: Ensembles, seed: int) -> Figure:
+    """A panel a residue."""
+    figure = Figure(figsize=(2.0 + 4.4 * len(e.residues), 4.2), layout="constrained")
+    axes = figure.subplots(1, len(e.residues), sharey=True, squeeze=False)[0]
+    for r, ax in enumerate(axes):
+        profile = e.profile(r, seed)
+        centres = np.degrees(profile.centres.numpy())
+        if (ref := e.reference) is not None:
+            _band(ax, ref.phi, ref.free_energy[r], ref.error[r], "replica exchange", _REFERENCE, "--")
+        ax.plot(centres, minus_log(e.data[:, r, 0]), color=_DATA, label="training data (biased)", lw=1)
+        ax.plot(centres, minus_log(e.samples[:, r, 0]), color=_FLOW, label="samples", lw=1)
+        value, error = profile.free_energy.numpy(), profile.error.numpy()
+        _band(ax, centres, np.where(error < _SHOWN, value, np.nan), error, "samples, reweighted", _REWEIGHTED)
+        ax.set(xlabel=f"φ of {e.residues[r]} (degrees)", xlim=(-180, 180), ylim=(-0.5, 14), xticks=range(-180, 181, 60))
+    axes[0].set_ylabel("free energy (kT)")
+    axes[0].legend(frameon=False)
     return figure
 
 

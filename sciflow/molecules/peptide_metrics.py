@@ -5,7 +5,6 @@ import torch
 
 from ..study import Metric
 from .ensembles import Ensembles, density, minus_log
-from .reference import Reference
 
 __all__ = ["metrics"]
 
@@ -13,35 +12,48 @@ _TRUSTED = 6.0  # kT: bins of the reference profile that enter the root-mean-squ
 
 
 def metrics(e: Ensembles, seed: int = 0) -> dict[str, Metric]:
-    """Effective sample sizes, free-energy differences and distances to the reference, each beside its floor."""
+    """Effective sample sizes, free-energy differences and distances to the reference, each beside its floor.
+
+    Metrics of one residue's torsions end on its name (``delta_f_ALA2``) where the molecule has several.
+    """
     n, weighted, ref = len(e.weighted), e.weighted, e.reference
-    above = torch.from_numpy(e.samples[:, 0] > 0)
-    data_delta_f, samples_delta_f = _log_odds(e.data[:, 0] > 0), _log_odds(above.numpy())
-    true_delta_f = None if ref is None else ref.delta_f
     energy = torch.from_numpy(np.where(weighted.logw.isfinite().numpy(), e.energy, 0.0))  # weight 0 times anything is 0
     mean_energy, energy_error = weighted.bootstrap(lambda w: (w * energy).sum() / w.sum(), seed=seed)
-    delta_f, delta_f_error = weighted.delta_f(above, seed=seed)
     true_energy = None if ref is None else float(np.average(ref.energy[0], weights=ref.energy[1]))
     found = {
         "ess": Metric(weighted.ess(), None, n, 1 / n, None, "fraction"),
         "ess_clipped": Metric(weighted.ess_clipped(1e-4), None, n, 1 / n, None, "fraction"),
         "largest_weight": Metric(float(weighted.weights.max()), None, n, 1 / n, None, "fraction"),
         "outside_target": Metric(float((~weighted.logw.isfinite()).double().mean()), None, n, 0.0, None, "fraction"),
-        "delta_f": Metric(delta_f, delta_f_error, n, data_delta_f, true_delta_f, "kT"),
-        "delta_f_samples": Metric(samples_delta_f, None, n, data_delta_f, true_delta_f, "kT"),
-        "delta_f_data": Metric(data_delta_f, None, len(e.data), data_delta_f, true_delta_f, "kT"),
         "mean_energy": Metric(
             float(mean_energy), float(energy_error), n, float(e.data_energy.mean()), true_energy, "kT"
         ),
     }
-    if ref is not None:
-        equal = np.full(len(e.data), 1 / len(e.data))
-        data_rmse, data_tv = _rmse(minus_log(e.data[:, 0]), ref), _total_variation(e.data, equal, ref)
-        rmse = _rmse(e.profile(seed).free_energy.numpy(), ref)
-        tv = _total_variation(e.samples, weighted.weights.numpy(), ref)
-        found["free_energy_rmse"] = Metric(rmse, None, n, data_rmse, None, "kT")
-        found["ramachandran_tv"] = Metric(tv, None, n, data_tv, _noise(ref, weighted.ess() * n, seed), "fraction")
+    for r, residue in enumerate(e.residues):
+        ending = "" if len(e.residues) == 1 else f"_{residue}"
+        found |= {name + ending: metric for name, metric in _residue_metrics(e, r, seed).items()}
     return {name: _finite(metric) for name, metric in found.items() if np.isfinite(metric.value)}
+
+
+def _residue_metrics(e: Ensembles, r: int, seed: int) -> dict[str, Metric]:
+    n, weighted, ref, data, samples = len(e.weighted), e.weighted, e.reference, e.data[:, r], e.samples[:, r]
+    above = torch.from_numpy(samples[:, 0] > 0)
+    data_delta_f, samples_delta_f = _log_odds(data[:, 0] > 0), _log_odds(above.numpy())
+    true_delta_f = None if ref is None else float(ref.delta_f[r])
+    delta_f, delta_f_error = weighted.delta_f(above, seed=seed)
+    found = {
+        "delta_f": Metric(delta_f, delta_f_error, n, data_delta_f, true_delta_f, "kT"),
+        "delta_f_samples": Metric(samples_delta_f, None, n, data_delta_f, true_delta_f, "kT"),
+        "delta_f_data": Metric(data_delta_f, None, len(data), data_delta_f, true_delta_f, "kT"),
+    }
+    if ref is not None:
+        true, p = ref.free_energy[r], ref.ramachandran[r] / ref.ramachandran[r].sum()
+        data_rmse, data_tv = _rmse(minus_log(data[:, 0]), true), _total_variation(density(data), p)
+        rmse = _rmse(e.profile(r, seed).free_energy.numpy(), true)
+        tv = _total_variation(density(samples, weighted.weights.numpy()), p)
+        found["free_energy_rmse"] = Metric(rmse, None, n, data_rmse, None, "kT")
+        found["ramachandran_tv"] = Metric(tv, None, n, data_tv, _noise(p, weighted.ess() * n, seed), "fraction")
+    return found
 
 
 def _finite(metric: Metric) -> Metric:
@@ -56,19 +68,18 @@ def _log_odds(state: np.ndarray) -> float:
     return float(np.log((1 - p) / p)) if 0 < p < 1 else float("nan")
 
 
-def _rmse(free_energy: np.ndarray, ref: Reference) -> float:
+def _rmse(free_energy: np.ndarray, true: np.ndarray) -> float:
     """Root-mean-square difference of two profiles over the bins below 6 kT that both know, aligned at their means."""
-    difference = (free_energy - ref.free_energy)[np.nan_to_num(ref.free_energy, nan=np.inf) < _TRUSTED]
+    difference = (free_energy - true)[np.nan_to_num(true, nan=np.inf) < _TRUSTED]
     difference = difference[np.isfinite(difference)]
     return float(np.sqrt(np.mean((difference - difference.mean()) ** 2))) if len(difference) else float("nan")
 
 
-def _total_variation(angles: np.ndarray, weights: np.ndarray, ref: Reference) -> float:
-    return float(0.5 * np.abs(density(angles, weights) - ref.ramachandran / ref.ramachandran.sum()).sum())
+def _total_variation(p: np.ndarray, q: np.ndarray) -> float:
+    return float(0.5 * np.abs(p - q).sum())
 
 
-def _noise(ref: Reference, n: float, seed: int) -> float:
-    """Total variation of ``n`` independent draws of the reference itself: what a perfect generator would show."""
-    p = ref.ramachandran.ravel() / ref.ramachandran.sum()
-    draws = np.random.default_rng(seed).multinomial(max(1, round(n)), p)
-    return float(0.5 * np.abs(draws / draws.sum() - p).sum())
+def _noise(p: np.ndarray, n: float, seed: int) -> float:
+    """Total variation of ``n`` independent draws of the reference ``p``: what a perfect generator would show."""
+    draws = np.random.default_rng(seed).multinomial(max(1, round(n)), p.ravel()).reshape(p.shape)
+    return _total_variation(draws / draws.sum(), p)

@@ -21,7 +21,7 @@ from ..errors import InputError
 from ..training import Progress
 from .simulation import KB, Replicas, replica_exchange
 from .system import MolecularSystem
-from .torsions import phi_psi
+from .torsions import backbone_residues, phi_psi
 
 __all__ = ["BIN_EDGES", "Reference", "Tempering", "load_reference", "make_reference", "shipped_reference"]
 
@@ -45,17 +45,19 @@ class Tempering:
 
 @dataclass
 class Reference:
-    """Equilibrium of the first φ, ψ pair: ``phi`` bin centres (degrees), free energy and error in kT, and ΔF.
+    """Equilibrium of the R ``residues`` with φ and ψ: ``phi (72,)`` bin centres in degrees, the rest by residue.
 
-    ``delta_f`` = −ln P(φ>0)/P(φ<0), None where φ>0 was never seen; ``ramachandran (72, 72)`` is the density per degree²
-    over :data:`BIN_EDGES`; ``energy (2, K)`` the histogram of the potential energy in kT (centres, density).
+    ``free_energy`` and ``error (R, 72)`` in kT; ``delta_f (R,)`` = −ln P(φ>0)/P(φ<0), NaN where a side was never seen;
+    ``ramachandran (R, 72, 72)`` the density per degree² over :data:`BIN_EDGES`; ``energy (2, K)`` the histogram of the
+    potential energy in kT (centres, density).
     """
 
+    residues: list[str]
     phi: np.ndarray
     free_energy: np.ndarray
     error: np.ndarray
-    delta_f: float | None
-    delta_f_error: float | None
+    delta_f: np.ndarray
+    delta_f_error: np.ndarray
     ramachandran: np.ndarray
     energy: np.ndarray
     about: dict[str, Any]
@@ -67,12 +69,16 @@ def load_reference(folder: Path) -> Reference:
     if not (folder / "reference.json").is_file():
         raise InputError(f"reference={folder}: no reference.json; make one with `sciflow reference … --out {folder}`")
     about = json.loads((folder / "reference.json").read_text())
-    phi, free_energy, error = np.loadtxt(folder / "phi.csv", delimiter=",", skiprows=1, unpack=True)
+    residues: list[str] = about["residues"]
+    shape = (len(residues), len(BIN_EDGES) - 1)
+    profiles = np.loadtxt(folder / "phi.csv", delimiter=",", skiprows=1)
+    phi, free_energy, error = (profiles[:, 1 + k].reshape(shape) for k in range(3))
     rows = np.loadtxt(folder / "ramachandran.csv", delimiter=",", skiprows=1, ndmin=2)
-    ramachandran = np.zeros((len(phi), len(phi)))
-    ramachandran[tuple(np.digitize(rows[:, k], BIN_EDGES) - 1 for k in (0, 1))] = rows[:, 2]
+    ramachandran = np.zeros((*shape, shape[1]))
+    ramachandran[rows[:, 0].astype(int), *(np.digitize(rows[:, k], BIN_EDGES) - 1 for k in (1, 2))] = rows[:, 3]
     energy = np.loadtxt(folder / "energy.csv", delimiter=",", skiprows=1, unpack=True)
-    return Reference(phi, free_energy, error, about["delta_f"], about["delta_f_error"], ramachandran, energy, about)
+    delta_f, delta_f_error = (np.array(about[key], float) for key in ("delta_f", "delta_f_error"))  # None is NaN
+    return Reference(residues, phi[0], free_energy, error, delta_f, delta_f_error, ramachandran, energy, about)
 
 
 def shipped_reference(molecule: str, forcefield: list[str], temperature: float) -> Reference | None:
@@ -134,32 +140,41 @@ def _walk(job: tuple[MolecularSystem, np.ndarray, Tempering, Path]) -> None:
 def _write_tables(molecule: MolecularSystem, runs: list[Replicas], kt: float, about: dict[str, Any], out: Path) -> None:
     topology = mdtraj.Topology.from_openmm(molecule.topology)
     kept = [molecule.stereochemistry.kept(torch.from_numpy(run.frames)).numpy() for run in runs]
+    residues = backbone_residues(topology)
     frames = [np.degrees(phi_psi(run.frames[k], topology)) for run, k in zip(runs, kept, strict=True)]
     blocks = [block for run in frames for block in np.array_split(run, _BLOCKS)]
     angles = np.concatenate(blocks)
     energies = np.concatenate([run.energies[k] for run, k in zip(runs, kept, strict=True)]) / kt
 
     centres = (BIN_EDGES[1:] + BIN_EDGES[:-1]) / 2
-    p, error = _mean_and_error(np.stack([np.histogram(b[:, 0], BIN_EDGES)[0] / len(b) for b in blocks]))
+    p, error = _mean_and_error(
+        np.stack([[np.histogram(phi, BIN_EDGES)[0] / len(b) for phi in b[..., 0].T] for b in blocks])
+    )
     with np.errstate(divide="ignore", invalid="ignore"):
-        free_energy = np.where(p > 0, -np.log(p / p.max()), np.nan)
+        free_energy = np.where(p > 0, -np.log(p / p.max(-1, keepdims=True)), np.nan)
         profile_error = np.where(p > 0, error / p, np.nan)
-    _table(out / "phi.csv", "phi_deg,free_energy_kT,error_kT", centres, free_energy, profile_error)
-    density = np.histogram2d(angles[:, 0], angles[:, 1], (BIN_EDGES, BIN_EDGES), density=True)[0]
-    i, j = np.nonzero(density)
-    _table(out / "ramachandran.csv", "phi_deg,psi_deg,density_per_deg2", centres[i], centres[j], density[i, j])
+    index = np.repeat(np.arange(len(residues)), len(centres))
+    profiles = (np.tile(centres, len(residues)), free_energy.ravel(), profile_error.ravel())
+    _table(out / "phi.csv", "residue,phi_deg,free_energy_kT,error_kT", index, *profiles)
+    bins = [BIN_EDGES, BIN_EDGES]
+    density = np.stack([np.histogram2d(phi, psi, bins, density=True)[0] for phi, psi in angles.transpose(1, 2, 0)])
+    r, i, j = np.nonzero(density)
+    header = "residue,phi_deg,psi_deg,density_per_deg2"
+    _table(out / "ramachandran.csv", header, r, centres[i], centres[j], density[r, i, j])
     height, edges = np.histogram(energies, 80, density=True)
     _table(out / "energy.csv", "energy_kT,density", (edges[1:] + edges[:-1]) / 2, height)
 
-    above, above_error = (float(v) for v in _mean_and_error(np.array([(b[:, 0] > 0).mean() for b in blocks])))
-    seen = 0 < above < 1
+    above, above_error = _mean_and_error(np.stack([(b[..., 0] > 0).mean(0) for b in blocks]))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        delta_f, delta_f_error = np.log((1 - above) / above), above_error / (above * (1 - above))
     about |= {
+        "residues": residues,
         "frames": len(angles),
         "frames_outside_stereochemistry": int(sum((~k).sum() for k in kept)),
-        "p_phi_positive": above,
-        "p_phi_positive_error": above_error,
-        "delta_f": float(np.log((1 - above) / above)) if seen else None,
-        "delta_f_error": above_error / (above * (1 - above)) if seen else None,
+        "p_phi_positive": above.tolist(),
+        "p_phi_positive_error": above_error.tolist(),
+        "delta_f": [float(v) if np.isfinite(v) else None for v in delta_f],
+        "delta_f_error": [float(v) if np.isfinite(v) else None for v in delta_f_error],
     }
     (out / "reference.json").write_text(json.dumps(about, indent=1, allow_nan=False) + "\n")
 

@@ -90,7 +90,8 @@ def test_reference_tops_up_and_says_how_it_was_made(tmp_path):
     reference = load_reference(tmp_path)
     assert reference.about["walkers"] == 2
     assert "--walkers 2" in reference.about["command"]
-    assert reference.ramachandran.sum() * 25 == pytest.approx(1, abs=1e-4)  # a density over 5° × 5° bins
+    assert reference.residues == ["ALA2"]
+    assert reference.ramachandran[0].sum() * 25 == pytest.approx(1, abs=1e-4)  # a density over 5° × 5° bins
     with pytest.raises(InputError, match="other settings"):
         load_config("ala2", ["temperature=310"]).study.make_reference(tmp_path, walkers=2, rounds=40)
     with pytest.raises(InputError, match=r"reference\.json"):
@@ -101,6 +102,6 @@ def test_the_shipped_reference_is_converged():
     forcefield = ["amber99sbildn.xml", "amber99_obc.xml"]
     reference = shipped_reference("sequence=ACE-ALA-NME", forcefield, 300.0)
     assert reference is not None
-    assert reference.delta_f_error is not None
-    assert reference.delta_f_error < 0.25  # kT
+    assert reference.residues == ["ALA2"]
+    assert reference.delta_f_error[0] < 0.25  # kT
     assert shipped_reference("sequence=ACE-GLY-NME", forcefield, 300.0) is None
