@@ -64,7 +64,7 @@ class DoubleWell(ExactTarget):
     @cached_property
     def _grid(self) -> Grid:
         reach = 1 + (abs(self.a) + abs(self.b)) / self.c + (100 * self.temperature / self.c) ** 0.25
-        return Grid(lambda x: self._well(x[:, 0]) / self.temperature, ((-reach, reach),), 1 << 16)
+        return Grid.around(lambda x: self._well(x[:, 0]) / self.temperature, ((-reach, reach),), 1 << 16)
 
 
 @dataclass(frozen=True)
