@@ -1,6 +1,7 @@
 """Energies, importance weights and free energies."""
 
 from .energy import Energy, OpenMMEnergy
+from .forcefield import TorchForceField
 from .kernels import HMC, MALA, ULA, Kernel, Metropolis, Move, tune
 from .potentials import Interpolated, LogDensity, Potential
 from .weights import Profile, WeightedSamples, importance
@@ -18,6 +19,7 @@ __all__ = [
     "OpenMMEnergy",
     "Potential",
     "Profile",
+    "TorchForceField",
     "WeightedSamples",
     "importance",
     "tune",
