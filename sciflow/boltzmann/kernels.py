@@ -9,18 +9,11 @@ from torch import Tensor
 
 from ..manifolds import center
 from ..rng import Generator, normal, uniform
-from .potentials import Potential
+from .potentials import Here, Potential, look, per_sample
 
 __all__ = ["HMC", "MALA", "ULA", "Kernel", "Metropolis", "Move", "tune"]
 
 K = TypeVar("K", bound="Kernel")
-
-
-class Here(NamedTuple):
-    """What a kernel knows of a point: energy ``(B,)`` and, if it uses it, force."""
-
-    energy: Tensor
-    force: Tensor | None
 
 
 class Move(NamedTuple):
@@ -63,6 +56,7 @@ class Kernel(ABC):
     centred: bool = field(default=False, kw_only=True)
 
     metropolised: ClassVar[bool] = True
+    uses_force: ClassVar[bool] = True
 
     @abstractmethod
     def propose(self, x: Tensor, here: Here, energy: Potential, generator: Generator) -> tuple[Tensor, Here, Tensor]:
@@ -80,13 +74,14 @@ class Kernel(ABC):
         else:
             moved = here.energy.isfinite()  # a sample without weight stays where it is
             logw = torch.where(moved, ratio, 0)
-        force = None if here.force is None or there.force is None else _choose(moved, there.force, here.force)
-        there = Here(_choose(moved, there.energy, here.energy), force)
-        return Move(_choose(moved, y, x), there, logw, moved.to(ratio.dtype))
+        x = torch.where(per_sample(moved, x), y, x)
+        return Move(x, there.where(moved, here), logw, moved.to(ratio.dtype))
 
-    def run(self, x: Tensor, energy: Potential, steps: int, generator: Generator = None) -> Move:
+    def run(
+        self, x: Tensor, energy: Potential, steps: int, generator: Generator = None, here: Here | None = None
+    ) -> Move:
         """Several steps; log-weights add up, ``accepted`` is the mean."""
-        move = self.step(x, energy, generator)
+        move = self.step(x, energy, generator, here)
         logw, accepted = move.logw, move.accepted
         for _ in range(steps - 1):
             move = self.step(move.x, energy, generator, move.here)
@@ -94,19 +89,17 @@ class Kernel(ABC):
         return Move(move.x, move.here, logw, accepted / steps)
 
     def look(self, x: Tensor, energy: Potential) -> Here:
-        if not (torch.is_grad_enabled() and x.requires_grad):
-            return Here(*energy.energy_and_force(x))
-        u = energy.energy(x)
-        (gradient,) = torch.autograd.grad(u.sum(), x, create_graph=True)
-        return Here(u, -torch.where(gradient.isfinite(), gradient, 0))
+        """What this kernel needs to know of points."""
+        return look(energy, x, self.uses_force)
 
     def noise(self, x: Tensor, generator: Generator) -> Tensor:
+        """Standard normal, of the shape of ``x``."""
         drawn = normal(*x.shape, generator=generator, dtype=x.dtype, device=x.device)
         return center(drawn) if self.centred else drawn
 
     def sizes(self, x: Tensor) -> Tensor:
-        size = torch.as_tensor(self.size, dtype=x.dtype, device=x.device)
-        return size if size.ndim == 0 else size.reshape(-1, *(1,) * (x.ndim - 1))
+        """Step sizes that broadcast against ``x``."""
+        return per_sample(torch.as_tensor(self.size, dtype=x.dtype, device=x.device), x)
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,13 +109,12 @@ class Metropolis(Kernel):
     Source: Metropolis et al. 1953, https://doi.org/10.1063/1.1699114.
     """
 
+    uses_force: ClassVar[bool] = False
+
     def propose(self, x: Tensor, here: Here, energy: Potential, generator: Generator) -> tuple[Tensor, Here, Tensor]:
         y = x + self.sizes(x) * self.noise(x, generator)
         there = self.look(y, energy)
         return y, there, here.energy - there.energy
-
-    def look(self, x: Tensor, energy: Potential) -> Here:
-        return Here(energy.energy(x), None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,7 +209,3 @@ def _langevin(
 
 def _square(v: Tensor) -> Tensor:
     return v.flatten(1).square().sum(-1)
-
-
-def _choose(mask: Tensor, new: Tensor, old: Tensor) -> Tensor:
-    return torch.where(mask.reshape(-1, *(1,) * (new.ndim - 1)), new, old)

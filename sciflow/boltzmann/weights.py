@@ -1,6 +1,5 @@
 """Importance weights: from samples of a flow to averages over the Boltzmann distribution."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -8,7 +7,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..rng import Generator, step_generator, uniform
+from ..rng import Generator, step_generator
+from . import logweights
 from .energy import Energy
 
 __all__ = ["Profile", "WeightedSamples", "importance"]
@@ -54,39 +54,36 @@ class WeightedSamples:
 
     def ess(self) -> float:
         """Kish's effective sample size (Σw)²/Σw² as a fraction of the number of samples, nothing clipped."""
-        return float(1 / (len(self) * self.weights.square().sum()))
+        return float(logweights.ess(self.logw))
 
     def ess_clipped(self, q: float = 1e-4) -> float:
         """The same after the largest fraction ``q`` of the weights is set to the smallest of them (biased upwards)."""
-        w = self.weights
-        top = max(1, round(q * len(w)))
-        w = w.clamp(max=torch.topk(w, top).values[-1])
-        return float(w.sum().square() / (len(w) * w.square().sum()))
+        return float(logweights.clipped_ess(self.logw, q))
 
     def log_z(self) -> float:
         """Estimate of log ∫exp(−energy): log of the mean weight."""
-        return float(torch.logsumexp(self.logw.double(), 0)) - math.log(len(self))
+        return float(logweights.log_mean_weight(self.logw))
 
     def mean(self, f: Tensor) -> Tensor:
         """Reweighted average of ``f (B, …)``."""
         return torch.tensordot(self.weights, f.double(), 1)
 
     def resample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """Indices ``(n,)`` of an equally weighted ensemble: systematic resampling (Kitagawa, 1996)."""
-        points = (torch.arange(n, dtype=torch.float64) + uniform(1, generator=generator, dtype=torch.float64)) / n
-        return torch.searchsorted(self.weights.cumsum(0), points, right=True).clamp(max=len(self) - 1)
+        """Indices ``(n,)`` of an equally weighted ensemble, by systematic resampling."""
+        return logweights.systematic(self.logw, n, generator)
 
     def bootstrap(self, statistic: Callable[[Tensor], Tensor], n: int = 200, seed: int = 0) -> tuple[Tensor, Tensor]:
         """Value and standard error of ``statistic(weights)`` under resampling of the samples with replacement."""
-        w, generator = self.weights, step_generator(seed)
+        w, generator = self.weights, step_generator(seed, device=self.logw.device)
         draws = []
         for _ in range(n):
-            index = torch.randint(len(w), (len(w),), generator=generator)
+            index = torch.randint(len(w), (len(w),), generator=generator, device=w.device)
             draws.append(statistic(w * torch.bincount(index, minlength=len(w))))
         return statistic(w), torch.stack(draws).std(0)
 
     def free_energy(self, cv: Tensor, bins: Tensor, seed: int = 0) -> Profile:
         """Profile −ln p over ``bins`` (edges) of the collective variable ``cv (B,)``, with bootstrap errors."""
+        bins = bins.to(self.logw.device)
         index = torch.bucketize(cv.to(bins), bins) - 1
         inside = (index >= 0) & (index < len(bins) - 1)
 
@@ -111,14 +108,8 @@ def importance(
     """Draw ``n`` samples from ``flow`` and weight them towards exp(−energy)."""
     xs, logqs, logws = [], [], []
     with torch.no_grad():
-        for start in range(0, n, batch_size):
-            size = min(batch_size, n - start)
-            part = (
-                generator
-                if generator is None or isinstance(generator, torch.Generator)
-                else generator[start : start + size]
-            )
-            x, logq = flow.sample(size, generator=part)[:2]
+        for part, own in logweights.chunks(n, batch_size, generator):
+            x, logq = flow.sample(part.stop - part.start, generator=own)[:2]
             xs.append(x)
             logqs.append(logq)
             logws.append(-energy.energy(x) - logq)

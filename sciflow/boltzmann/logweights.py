@@ -1,0 +1,110 @@
+"""Numbers that log-weights give: effective sizes, bounds of log Z, divergences, each from samples of q or of p.
+
+Log-weights are log w = −energy(x) − log q(x), ``(n,)``, of a proposal q towards p = exp(−energy)/Z. All are computed in
+float64, nothing is clipped unless the name says so.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from ..rng import Generator, step_generator, uniform
+
+__all__ = [
+    "bootstrap",
+    "clipped_ess",
+    "elbo",
+    "ess",
+    "eubo",
+    "forward_ess",
+    "forward_kl",
+    "log_mean_weight",
+    "reverse_kl",
+    "systematic",
+]
+
+
+def log_mean_weight(logw: Tensor) -> Tensor:
+    """Log of the mean weight: from samples of q it estimates log Z (the mean weight is unbiased for Z)."""
+    return torch.logsumexp(logw.double(), 0) - math.log(len(logw))
+
+
+def ess(logw: Tensor) -> Tensor:
+    """Kish's effective sample size (Σw)²/Σw² as a fraction of n, from samples of q."""
+    return (2 * log_mean_weight(logw) - log_mean_weight(2 * logw.double())).exp()
+
+
+def clipped_ess(logw: Tensor, q: float = 1e-4) -> Tensor:
+    """The same after the largest fraction ``q`` of the weights is set to the smallest of them (biased upwards)."""
+    top = max(1, round(q * len(logw)))
+    return ess(logw.clamp(max=torch.topk(logw, top).values[-1]))
+
+
+def forward_ess(logw: Tensor) -> Tensor:
+    """Effective fraction from samples of p: 1/(E_p[w] E_p[1/w]) = E_q[w]²/E_q[w²]. It sees modes that q misses.
+
+    Source: Midgley et al. 2023, arXiv:2208.01893.
+    """
+    return (-log_mean_weight(logw) - log_mean_weight(-logw)).exp()
+
+
+def elbo(logw: Tensor) -> Tensor:
+    """E_q[log w] ≤ log Z, from samples of q; −∞ if one of them has no weight."""
+    return logw.double().mean()
+
+
+def eubo(logw: Tensor) -> Tensor:
+    """E_p[log w] ≥ log Z, from samples of p.
+
+    Source: Blessing et al. 2024, arXiv:2406.07423.
+    """
+    return logw.double().mean()
+
+
+def reverse_kl(logw: Tensor, floor: float = math.inf) -> Tensor:
+    """KL(q‖p) = log Z − E_q[log w], from samples of q.
+
+    With a ``floor`` log-weights count as no less than log Z − floor: a lower bound that a few samples without weight
+    leave finite.
+    """
+    log_z = log_mean_weight(logw)
+    return log_z - elbo(logw.double().clamp(min=log_z - floor))
+
+
+def forward_kl(logw: Tensor, log_z: float) -> Tensor:
+    """KL(p‖q) = E_p[log w] − log Z, from samples of p and a log Z known otherwise."""
+    return eubo(logw) - log_z
+
+
+def bootstrap(
+    statistic: Callable[[Tensor], Tensor], logw: Tensor, draws: int = 100, seed: int = 0
+) -> tuple[float, float]:
+    """A statistic of independent log-weights and its standard error, by resampling them with replacement.
+
+    Source: Efron 1979, https://doi.org/10.1214/aos/1176344552.
+    """
+    generator, n = step_generator(seed, device=logw.device), len(logw)
+    index = (torch.randint(n, (n,), generator=generator, device=logw.device) for _ in range(draws))
+    return float(statistic(logw)), float(torch.stack([statistic(logw[i]) for i in index]).std(0))
+
+
+def systematic(logw: Tensor, n: int, generator: torch.Generator | None = None) -> Tensor:
+    """Indices ``(n,)`` of an equally weighted ensemble: each sample ⌊n W⌋ or ⌈n W⌉ times.
+
+    Source: Kitagawa 1996, https://doi.org/10.2307/1390750.
+    """
+    steps = torch.softmax(logw.double(), 0).cumsum(0)
+    first = uniform(1, generator=generator, dtype=torch.float64, device=logw.device)
+    points = (torch.arange(n, dtype=torch.float64, device=logw.device) + first) / n
+    # The last sample with a weight, not the last one: rounding leaves the sum of the weights a little off one.
+    last = (steps < steps[-1]).sum()
+    return torch.searchsorted(steps, points, right=True).minimum(last)
+
+
+def chunks(n: int, size: int, generator: Generator) -> Iterator[tuple[slice, Generator]]:
+    """Slices of n samples in order, ``size`` each, with their generators: the one for all, or one per sample."""
+    for start in range(0, n, size):
+        part = slice(start, min(start + size, n))
+        yield part, generator if generator is None or isinstance(generator, torch.Generator) else generator[part]

@@ -1,0 +1,258 @@
+"""From a proposal to exp(−energy) by small steps: annealed importance sampling and sequential Monte Carlo."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..rng import Generator
+from .kernels import Kernel, Move, resized
+from .logweights import chunks, ess, log_mean_weight, systematic
+from .potentials import Here, Interpolated, LogDensity, Potential
+from .weights import WeightedSamples
+
+__all__ = ["Annealed", "Proposal", "Stage", "ais", "smc"]
+
+
+class Proposal(Protocol):
+    """A flow or a prior; its ``sample(n, generator=…)`` gives x, or x and its log-density."""
+
+    sample: Any
+
+    def log_prob(self, x: Tensor) -> Tensor: ...
+
+
+class Stage(NamedTuple):
+    """One increment of β.
+
+    Args:
+        beta: where it led to.
+        ess: effective fraction of the weights after it, before any resampling.
+        resampled: whether the samples were resampled for it.
+        acceptance: mean share of accepted proposals at this β.
+        kernel: that moved the samples.
+    """
+
+    beta: float
+    ess: float
+    resampled: bool
+    acceptance: float
+    kernel: Kernel
+
+
+@dataclass(frozen=True)
+class Annealed:
+    """Weighted samples at the end of a path from β = 0 to 1, and what happened on the way.
+
+    Args:
+        samples: N of them, with log q = −energy − log w the log-density of the whole path. After a resampling some are
+            relatives: what they are worth is ``ess()``, not ``samples.ess()``.
+        stages: one per increment.
+        ancestors: index ``(N,)`` of each sample's ancestor among the N draws of the proposal.
+    """
+
+    samples: WeightedSamples
+    stages: list[Stage]
+    ancestors: Tensor
+
+    @property
+    def betas(self) -> Tensor:
+        """The grid ``(K+1,)``."""
+        return torch.tensor([0.0, *(stage.beta for stage in self.stages)], dtype=torch.float64)
+
+    @property
+    def kernels(self) -> list[Kernel]:
+        """The kernels of the K stages."""
+        return [stage.kernel for stage in self.stages]
+
+    @property
+    def acceptance(self) -> Tensor:
+        """Mean share of accepted proposals ``(K,)``."""
+        return torch.tensor([stage.acceptance for stage in self.stages], dtype=torch.float64)
+
+    def ess(self) -> float:
+        """Effective sample size as a fraction of N, relatives counted as one: 1/(N Σ W²) over the families' weights."""
+        weights = self.samples.weights
+        return float(ess(torch.zeros_like(weights).index_add_(0, self.ancestors, weights).log()))
+
+    def log_z(self) -> tuple[float, float]:
+        """Estimate of log ∫exp(−energy) and its standard error.
+
+        The mean weight is unbiased for Z when betas and kernels were given, not adapted. Its relative variance is
+        estimated by (N Σ W² − 1)/(N − 1) over the families' weights W. A mode that was never visited is in no error.
+
+        Source: Chan, Lai 2013, arXiv:1309.2918; Lee, Whiteley 2018, arXiv:1509.00394.
+        """
+        return self.samples.log_z(), math.sqrt(max(1 / self.ess() - 1, 0) / max(len(self.samples) - 1, 1))
+
+
+def ais(
+    proposal: Proposal,
+    energy: Potential,
+    kernel: Kernel | Sequence[Kernel],
+    n: int,
+    betas: Tensor,
+    *,
+    moves: int = 1,
+    generator: Generator = None,
+    batch_size: int | None = None,
+) -> Annealed:
+    """Annealed importance sampling: n independent paths along π_β ∝ q^(1−β) exp(−β·energy).
+
+    log w = Σₖ (βₖ − βₖ₋₁)(−energy − log q)(xₖ₋₁) + the log-weights of kernels without detailed balance. The mean weight
+    is unbiased for Z (over that of q, if q is not normalised). At each of β₁ … 1 the kernel makes ``moves`` steps; one
+    proposal costs one evaluation of q and of the energy.
+
+    Args:
+        proposal: q.
+        energy: where to; for a density given by a function ``LogDensity(log_prob)``.
+        kernel: one for all stages, or one for each of the K.
+        betas: ``(K+1,)``, rising from 0 to 1.
+        generator: one, or one per sample.
+        batch_size: samples at once; all by default.
+
+    Raises:
+        InputError: for betas that do not rise from 0 to 1, or a proposal without one sample of finite energy.
+
+    Source: Neal 2001, arXiv:physics/9803008.
+    """
+    return _anneal(proposal, energy, kernel, n, betas, 0.0, moves, None, generator, batch_size)
+
+
+def smc(
+    proposal: Proposal,
+    energy: Potential,
+    kernel: Kernel | Sequence[Kernel],
+    n: int,
+    betas: Tensor | float = 0.9,
+    *,
+    threshold: float = 0.5,
+    moves: int = 1,
+    acceptance: float | None = None,
+    generator: torch.Generator | None = None,
+    batch_size: int | None = None,
+) -> Annealed:
+    """Sequential Monte Carlo: the paths of ``ais``, resampled when their weights have become too unequal.
+
+    Increments and step sizes that follow from the samples leave a bias of O(1/n) in Z: for a number to print, run again
+    with the ``betas`` and ``kernels`` of such a run and another generator.
+
+    Args:
+        proposal, energy, kernel, n, moves, batch_size: as in ``ais``.
+        betas: ``(K+1,)``, rising from 0 to 1; or the share of the effective sample size that each increment shall keep,
+            from which the increments follow.
+        threshold: resample (systematically) when the effective fraction falls below it.
+        acceptance: adapt the step size from stage to stage towards this acceptance.
+
+    Raises:
+        InputError: for betas that do not rise from 0 to 1, a share outside (0, 1), or a proposal without one sample of
+            finite energy.
+
+    Source: Del Moral, Doucet, Jasra 2006, https://doi.org/10.1111/j.1467-9868.2006.00553.x; increments: Zhou, Johansen,
+    Aston 2016, arXiv:1303.3123.
+    """
+    return _anneal(proposal, energy, kernel, n, betas, threshold, moves, acceptance, generator, batch_size)
+
+
+@torch.no_grad()
+def _anneal(
+    proposal: Proposal,
+    energy: Potential,
+    kernel: Kernel | Sequence[Kernel],
+    n: int,
+    betas: Tensor | float,
+    threshold: float,
+    moves: int,
+    acceptance: float | None,
+    generator: Generator,
+    batch_size: int | None,
+) -> Annealed:
+    share, grid = _share_or_grid(betas)
+    kernels = [kernel] if isinstance(kernel, Kernel) else list(kernel)
+    size, path, stages = batch_size or n, Interpolated(LogDensity(proposal.log_prob), energy, 0.0), list[Stage]()
+    x = torch.cat([_draw(proposal, part.stop - part.start, g) for part, g in chunks(n, size, generator)])
+    here = Here.cat([kernels[0].look(x[part], path) for part, _ in chunks(n, size, None)])
+    logw, ancestors = torch.zeros(n, dtype=torch.float64, device=x.device), torch.arange(n, device=x.device)
+    while path.beta < 1:
+        gain = (here.ends[0].energy - here.ends[1].energy).double()
+        gain = torch.where(gain.isnan(), -torch.inf, gain)
+        if not stages and not gain.isfinite().any():
+            raise InputError(f"none of {n} samples of the proposal has a finite energy: train it, or widen it")
+        beta = grid[len(stages) + 1] if grid else _next_beta(path.beta, logw, gain, share)
+        logw = logw + (beta - path.beta) * gain
+        path, fraction = Interpolated(path.start, energy, beta), float(ess(logw))
+        resampled = fraction < threshold and beta < 1
+        if resampled:
+            if not (generator is None or isinstance(generator, torch.Generator)):
+                raise ValueError("resampling mixes the samples: give one generator, or threshold=0")
+            index = systematic(logw, n, generator)
+            x, here, ancestors = x[index], here.select(index), ancestors[index]
+            logw = log_mean_weight(logw).expand(n)
+        kernel = kernels[min(len(stages), len(kernels) - 1)]
+        x, here, gained, accepted = _in_chunks(kernel, x, path, moves, generator, path.mix(*here.ends), size)
+        logw = logw + gained.double()
+        stages.append(Stage(beta, fraction, resampled, float(accepted.mean()), kernel))
+        if acceptance is not None:
+            kernels.append(resized(kernel, accepted.mean() - acceptance))
+    logq = torch.where(logw.isfinite(), -here.energy.double() - logw, -torch.inf)
+    return Annealed(WeightedSamples(x, logq, logw), stages, ancestors)
+
+
+def _draw(proposal: Proposal, n: int, generator: Generator) -> Tensor:
+    drawn = proposal.sample(n, generator=generator)
+    return drawn if isinstance(drawn, Tensor) else drawn[0]
+
+
+def _in_chunks(
+    kernel: Kernel, x: Tensor, path: Potential, moves: int, generator: Generator, here: Here, size: int
+) -> Move:
+    runs = [kernel.run(x[s], path, moves, g, here.select(s)) for s, g in chunks(len(x), size, generator)]
+    cat = torch.cat
+    return Move(
+        cat([run.x for run in runs]),
+        Here.cat([run.here for run in runs]),
+        cat([run.logw for run in runs]),
+        cat([run.accepted for run in runs]),
+    )
+
+
+def _share_or_grid(betas: Tensor | float) -> tuple[float, list[float]]:
+    if not isinstance(betas, Tensor):
+        if not 0 < betas < 1:
+            raise InputError(f"betas={betas} is no share: give one in (0, 1), such as 0.9, or a grid from 0 to 1")
+        return betas, []
+    grid = betas.tolist()
+    if grid[0] != 0 or grid[-1] != 1 or not (betas.diff() > 0).all():
+        raise InputError(
+            f"betas {grid[0]:g} … {grid[-1]:g} ({len(grid)}): let them rise from 0 to 1 without a repetition"
+        )
+    return 1.0, grid
+
+
+def _next_beta(beta: float, logw: Tensor, gain: Tensor, share: float) -> float:
+    """The largest β' at which the increment keeps ``share`` of the effective sample size, by bisection.
+
+    That of the samples that have a weight: the others are lost at any β' > β. An increment is no less than 1e-6, which
+    loses atoms on top of each other where keeping their share would take a million stages.
+    """
+    alive = logw.isfinite() & gain.isfinite()
+    if not alive.any():
+        raise InputError("every sample has lost its weight: take smaller steps")
+    log_weight, gain = torch.log_softmax(logw[alive], 0), gain[alive]
+
+    def kept(increment: Tensor) -> Tensor:
+        w = increment * gain
+        return (2 * torch.logsumexp(log_weight + w, 0) - torch.logsumexp(log_weight + 2 * w, 0)).exp()
+
+    low, high = gain.new_zeros(()), gain.new_full((), 1 - beta)
+    if kept(high) >= share:
+        return 1.0
+    for _ in range(52):
+        middle = (low + high) / 2
+        fine = kept(middle) >= share
+        low, high = torch.where(fine, middle, low), torch.where(fine, high, middle)
+    return min(beta + max(float(low), 1e-6), 1.0)
