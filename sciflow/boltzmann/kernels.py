@@ -11,7 +11,7 @@ from ..manifolds import center
 from ..rng import Generator, normal, uniform
 from .potentials import Here, Potential, look, per_sample
 
-__all__ = ["HMC", "MALA", "ULA", "Kernel", "Metropolis", "Move", "tune"]
+__all__ = ["HMC", "MALA", "ULA", "Kernel", "Metropolis", "Move", "resized", "tune"]
 
 K = TypeVar("K", bound="Kernel")
 
