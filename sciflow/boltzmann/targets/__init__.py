@@ -3,6 +3,7 @@
 from .base import ExactTarget, Target
 from .cox import LogGaussianCox
 from .double_well import DoubleWell, ManyWell
+from .equilibrium import Chains, ParallelTempering
 from .funnel import Funnel
 from .identities import Identity, curvature, virial
 from .mixture import GaussianMixture
@@ -11,6 +12,7 @@ from .particles import DW4, HarmonicTrap, LennardJones, Particles
 
 __all__ = [
     "DW4",
+    "Chains",
     "DoubleWell",
     "ExactTarget",
     "Funnel",
@@ -21,6 +23,7 @@ __all__ = [
     "LogGaussianCox",
     "ManyWell",
     "MuellerBrown",
+    "ParallelTempering",
     "Particles",
     "Target",
     "curvature",

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError
-from ...rng import Generator
+from ...rng import Generator, normal
 
 __all__ = ["ExactTarget", "Target"]
 
@@ -43,6 +43,10 @@ class Target(ABC):
     def dof(self) -> int:
         """Dimensions of the space that the density lives on."""
         return torch.Size(self.event_shape).numel()
+
+    def start(self, n: int, generator: Generator = None) -> Tensor:
+        """Points ``(n, *event_shape)`` in float64 where Markov chains may begin."""
+        return normal(n, *self.event_shape, generator=generator, dtype=torch.float64)
 
     def energy(self, x: Tensor) -> Tensor:
         energy = self.potential(x) / self.temperature

@@ -39,11 +39,10 @@ class Funnel(ExactTarget):
 
     @property
     def log_z(self) -> float:
-        t, rest = self.temperature, self.dim - 1
+        t = self.temperature
         norm = math.log(self.scale) + self.dim / 2 * math.log(2 * math.pi)
-        return (
-            -norm / t + self.dim / 2 * math.log(2 * math.pi * t) + math.log(self.scale) + self._drift * self._tilt / 2
-        )
+        flat = math.log(self.scale) + self.dim / 2 * math.log(2 * math.pi * t)
+        return flat - norm / t + self._drift * self._tilt / 2
 
     @property
     def _tilt(self) -> float:

@@ -30,6 +30,11 @@ class Particles(Target):
         """Number of particles n and dimensions d."""
 
     @property
+    @abstractmethod
+    def spacing(self) -> float:
+        """Distance of neighbours."""
+
+    @property
     def event_shape(self) -> tuple[int, ...]:
         return self.space
 
@@ -38,14 +43,29 @@ class Particles(Target):
         n, d = self.space
         return (n - 1) * d
 
-    @cached_property
-    def _pairs(self) -> Tensor:
-        return torch.triu_indices(self.space[0], self.space[0], 1)
+    def start(self, n: int, generator: Generator = None) -> Tensor:
+        """A compact piece of a square or cubic lattice, each site displaced by some 5 % of the spacing."""
+        particles, d = self.space
+        reach = math.ceil(particles ** (1 / d))
+        side = torch.arange(-reach, reach + 1, dtype=torch.float64)
+        sites = torch.cartesian_prod(*[side] * d).reshape(-1, d) + 0.25
+        sites = sites[sites.square().sum(1).argsort()[:particles]]
+        shake = 0.05 * normal(n, particles, d, generator=generator, dtype=torch.float64)
+        return center(self.spacing * (sites.to(shake) + shake))
 
     def squared_distances(self, x: Tensor) -> Tensor:
         """Of all pairs i < j, ``(B, n(n−1)/2)``."""
-        i, j = self._pairs.to(x.device)
-        return (x[:, i] - x[:, j]).square().sum(-1)
+        n, d = self.space
+        # differences as one matrix product with the samples last: on a CPU three times faster than indexing
+        columns = x.permute(1, 2, 0).reshape(n, -1)
+        return (self._differences.to(x) @ columns).reshape(-1, d, len(x)).square().sum(1).T
+
+    @cached_property
+    def _differences(self) -> Tensor:
+        """Matrix ``(n(n−1)/2, n)`` that takes positions to x_i − x_j."""
+        i, j = torch.triu_indices(self.space[0], self.space[0], 1)
+        unit = torch.eye(self.space[0], dtype=torch.float64)
+        return unit[i] - unit[j]
 
 
 @dataclass(frozen=True)
@@ -67,6 +87,10 @@ class DW4(Particles):
     def space(self) -> tuple[int, int]:
         return 4, 2
 
+    @property
+    def spacing(self) -> float:
+        return self.distance
+
     def potential(self, x: Tensor) -> Tensor:
         delta = self.squared_distances(x).sqrt() - self.distance
         return (self.a * delta + self.b * delta**2 + self.c * delta**4).sum(-1)
@@ -76,8 +100,8 @@ class DW4(Particles):
 class LennardJones(Particles):
     """n particles in space, u = pair_factor Σ_{i≠j} (r⁻¹² − 2r⁻⁶) + trap/2 Σ_i |x_i − x̄|².
 
-    The sum is over *ordered* pairs: with pair_factor = 1 each pair is counted twice, its well is 2 deep, and this is the
-    law of the samples in print (Köhler, Klein & Noé 2020, arXiv:2006.02425; their virial holds for this factor only).
+    The sum is over *ordered* pairs: with pair_factor = 1 each pair is counted twice, its well is 2 deep, and this is
+    the law of the samples in print (Köhler, Klein & Noé 2020, arXiv:2006.02425; their virial holds for this factor only).
     Some works have one half.
     """
 
@@ -97,8 +121,13 @@ class LennardJones(Particles):
     def space(self) -> tuple[int, int]:
         return self.n, 3
 
+    @property
+    def spacing(self) -> float:
+        return 1.0
+
     def potential(self, x: Tensor) -> Tensor:
-        inverse = self.squared_distances(x) ** -3
+        square = self.squared_distances(x)
+        inverse = 1 / (square * square * square)
         pairs = 2 * (inverse**2 - 2 * inverse).sum(-1)
         return self.pair_factor * pairs + self.trap / 2 * center(x).square().sum((-2, -1))
 
@@ -123,6 +152,10 @@ class HarmonicTrap(Particles, ExactTarget):
     @property
     def space(self) -> tuple[int, int]:
         return self.n, self.d
+
+    @property
+    def spacing(self) -> float:
+        return self._variance**0.5
 
     @property
     def _variance(self) -> float:
