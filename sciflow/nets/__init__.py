@@ -5,5 +5,19 @@ from .egnn import EGNNField
 from .embedding import Features, TimeEmbedding
 from .field import Field, FunctionField
 from .mlp import MLPField
+from .painn import PaiNNField
+from .point_cloud import PointCloudField
+from .tensor_product import TensorProductField
 
-__all__ = ["Committee", "EGNNField", "Features", "Field", "FunctionField", "MLPField", "TimeEmbedding"]
+__all__ = [
+    "Committee",
+    "EGNNField",
+    "Features",
+    "Field",
+    "FunctionField",
+    "MLPField",
+    "PaiNNField",
+    "PointCloudField",
+    "TensorProductField",
+    "TimeEmbedding",
+]

@@ -3,22 +3,14 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from ..manifolds import Euclidean
-from .embedding import TimeEmbedding
-from .field import Field
+from .point_cloud import PointCloudField, Radial
 
 __all__ = ["EGNNField"]
 
-# Gaussians in the logarithm of the distance: one set serves ångström, nanometre and standardised coordinates.
-LOG_DISTANCES = torch.linspace(-3.5, 3.0, 24)
-# Added to squared distances so that every derivative is finite where points meet.
-SOFTENING = 1e-4
 
-
-class EGNNField(Field):
+class EGNNField(PointCloudField):
     r"""Velocity of ``N`` points of R³ that turns with them, ignores their centre and their order, has zero mean.
 
     With :math:`r_{ij} = x_i - x_j` and types and time in :math:`h_i^0`, each layer computes
@@ -48,57 +40,31 @@ class EGNNField(Field):
     def __init__(
         self, atom_types: Sequence[int] | None = None, width: int = 64, depth: int = 4, n_types: int | None = None
     ) -> None:
-        super().__init__(Euclidean(3, centered=True))
-        types = None if atom_types is None else torch.as_tensor(atom_types, dtype=torch.long)
-        self.register_buffer("atom_types", types, persistent=False)
-        if n_types is None:
-            n_types = 1 if types is None else int(types.max()) + 1
-        self.types = nn.Embedding(n_types, width)
-        self.time = TimeEmbedding(width)
+        super().__init__(atom_types, width, n_types)
         self.layers = nn.ModuleList(_Layer(width, last=n == depth - 1) for n in range(depth))
 
-    def velocity(  # type: ignore[override]  # its conditions have names
-        self,
-        x: Float[Tensor, "B N 3"],
-        t: Float[Tensor, " B"],
-        mask: Bool[Tensor, "B N"] | None = None,
-        atom_types: Int[Tensor, "B N"] | None = None,
-    ) -> Float[Tensor, "B N 3"]:
-        types = self.atom_types if atom_types is None else atom_types
-        if types is None:
-            types = torch.zeros(x.shape[1], dtype=torch.long, device=x.device)
-        real = torch.ones_like(x[..., :1]) if mask is None else mask[..., None].to(x.dtype)
-        others = real * real.mT * (1 - torch.eye(x.shape[1], dtype=x.dtype, device=x.device))
-        others = others / others.sum(-1, keepdim=True).clamp(min=1).sqrt()
-
-        h = self.types(types) + self.time(t)[:, None]
+    def displacement(self, x: Tensor, h: Tensor, others: Tensor) -> Tensor:
         y = x
         for layer in self.layers:
             h, y = layer(h, y, others)
-        moved = (y - x) * real
-        return moved - real * (moved.sum(1, keepdim=True) / real.sum(1, keepdim=True).clamp(min=1))
+        return y - x
 
 
 class _Layer(nn.Module):
-    centres: Tensor
-
     def __init__(self, width: int, last: bool) -> None:
         super().__init__()
         self.receiver = nn.Linear(width, width)
         self.sender = nn.Linear(width, width, bias=False)
-        self.distance = nn.Linear(len(LOG_DISTANCES), width, bias=False)
+        self.distance = Radial(width)
         self.message = nn.Sequential(nn.SiLU(), nn.Linear(width, width), nn.SiLU())
         self.weights = nn.Linear(width, 2)
         # nothing reads the scalars behind the last layer, and distributed training refuses idle parameters
         self.update = None if last else nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, width))
-        self.register_buffer("centres", LOG_DISTANCES.clone(), persistent=False)
 
     def forward(self, h: Tensor, x: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
         r = x[:, :, None] - x[:, None]
-        log_distance = 0.5 * (r.square().sum(-1) + SOFTENING).log()
-        gaussians = (-((log_distance[..., None] - self.centres) / (self.centres[1] - self.centres[0])).square()).exp()
         # the first linear map of φ_m, split by argument: no (B, N, N, 2·width) concatenation
-        m = self.message(self.receiver(h)[:, :, None] + self.sender(h)[:, None] + self.distance(gaussians))
+        m = self.message(self.receiver(h)[:, :, None] + self.sender(h)[:, None] + self.distance(r.square().sum(-1)))
         a, b = torch.einsum("bijk,bijc,bij->kbic", self.weights(m), r, others)
         chiral = torch.linalg.cross(a, b) / (1 + a.square().sum(-1, True) + b.square().sum(-1, True)).sqrt()
         if self.update is not None:

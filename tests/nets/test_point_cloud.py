@@ -1,18 +1,26 @@
-"""Symmetries of the molecular field, ragged batches, and derivatives."""
+"""Symmetries of the fields of points in space, ragged batches, and derivatives: one law for every field."""
+
+import copy
 
 import pytest
 import torch
 
-from sciflow.nets import EGNNField
+from sciflow.nets import EGNNField, PaiNNField, TensorProductField
+from sciflow.sampling import divergence
 from sciflow.testing import assert_equivariant
 
 F64 = torch.float64
 
 
-@pytest.fixture
-def field():
-    torch.manual_seed(0)
-    return EGNNField([0, 1, 1, 2, 2, 2], width=16, depth=3).double()
+@pytest.fixture(scope="module", params=[EGNNField, PaiNNField, TensorProductField])
+def field(request):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        torch.set_default_dtype(F64)  # the Clebsch-Gordan coefficients of e3nn have the default dtype, to its precision
+        try:
+            return request.param([0, 1, 1, 2, 2, 2], width=8, depth=2)
+        finally:
+            torch.set_default_dtype(torch.float32)
 
 
 @pytest.fixture
@@ -38,7 +46,8 @@ def test_mirror_images_are_told_apart(field, x):
 
 
 def test_float32_symmetries(field, x):
-    assert_equivariant(lambda y: field.float().velocity(y, T.float()), x.float(), labels=field.atom_types)
+    single = copy.deepcopy(field).float()
+    assert_equivariant(lambda y: single.velocity(y, T.float()), x.float(), labels=field.atom_types)
 
 
 def test_mean_velocity_is_zero(field, x):
@@ -60,6 +69,7 @@ def test_padding_neither_moves_nor_acts(field, x):
 
 
 def test_gradients_reach_every_parameter(field, x):
+    field.zero_grad()
     field.velocity(x, T).square().sum().backward()
     for name, parameter in field.named_parameters():
         assert parameter.grad is not None, f"{name} is idle, which stops distributed training"
@@ -83,3 +93,11 @@ def test_coincident_atoms_have_finite_derivatives(field):
     (curvature,) = torch.autograd.grad(slope.sum(), x, allow_unused=True, materialize_grads=True)
     assert slope.isfinite().all()
     assert curvature.isfinite().all()
+
+
+def test_divergence_is_the_trace_of_the_jacobian(field, x):
+    """By batched pullbacks, through whatever the field is compiled to."""
+    whole = torch.autograd.functional.jacobian(lambda y: field.velocity(y, T).flatten(1).sum(0), x)
+    blocks = whole.reshape(18, 4, 18).transpose(0, 1)
+    trace = blocks.diagonal(dim1=1, dim2=2).sum(1)
+    torch.testing.assert_close(divergence(field.velocity, field.manifold, x, T), trace, rtol=1e-11, atol=1e-12)
