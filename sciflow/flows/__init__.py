@@ -1,26 +1,35 @@
 """Normalizing flows: invertible maps with exact densities, in the manner of zuko."""
 
 from .base import MixedBase
-from .coupling import SplineCoupling
+from .body_frame import BodyFrame
+from .bump import SmoothBump
+from .coupling import SmoothCoupling, SplineCoupling
 from .internal_coordinates import InternalCoordinates
 from .normalizing_flow import NormalizingFlow
 from .spline import EqualEndsSpline
-from .spline_flow import spline_couplings, spline_flow
+from .spline_flow import smooth_couplings, spline_couplings, spline_flow
+from .tarflow import AutoregressiveAffine, tarflow
 from .transform import Composed, ModuleTransform
 from .unbound import Unbound, circular_torsions
 from .whitening import Whiten
 
 __all__ = [
+    "AutoregressiveAffine",
+    "BodyFrame",
     "Composed",
     "EqualEndsSpline",
     "InternalCoordinates",
     "MixedBase",
     "ModuleTransform",
     "NormalizingFlow",
+    "SmoothBump",
+    "SmoothCoupling",
     "SplineCoupling",
     "Unbound",
     "Whiten",
     "circular_torsions",
+    "smooth_couplings",
     "spline_couplings",
     "spline_flow",
+    "tarflow",
 ]

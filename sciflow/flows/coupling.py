@@ -1,7 +1,8 @@
 """Coupling layers whose dimensions may be angles or real numbers."""
 
 import math
-from collections.abc import Callable
+from abc import abstractmethod
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -10,30 +11,27 @@ from zuko.nn import Residual
 
 from ..manifolds import wrap
 from ..rng import Generator, uniform
+from .bump import SmoothBump
 from .spline import EqualEndsSpline
 from .transform import ModuleTransform
 
-__all__ = ["SplineCoupling"]
-
-Direction = Callable[[EqualEndsSpline, Tensor], tuple[Tensor, Tensor]]
+__all__ = ["Coupling", "SmoothCoupling", "SplineCoupling"]
 
 
-class SplineCoupling(ModuleTransform):
-    r"""Moves half of the dimensions by rational-quadratic splines that a network draws from the other half.
+class Coupling(ModuleTransform):
+    r"""Moves half of the dimensions by univariate maps that a network draws from the other half.
 
-    An angle θ ∈ (−π, π] moves by a periodic spline that starts at a seam drawn at random, so that no angle is a fixed
-    point of every layer: θ → S(θ + φ) − φ. A real number moves inside [−bound, bound] and stays as it is outside. The
-    network sees sin and cos of θ and 2θ, hence a function on the circle. It starts as the identity.
+    An angle θ ∈ (−π, π] moves round the circle, from a seam drawn at random: θ → S(θ + φ) − φ. A real number moves
+    inside [−bound, bound] and stays as it is outside. The network sees sin and cos of θ and 2θ, hence a function on the
+    circle. It starts at zero parameters, the identity.
 
     Args:
         circular: BoolTensor (D,), the dimensions that are angles.
         mask: BoolTensor (D,), the dimensions that move; both kinds of mask value must occur.
-        bins: spline bins K.
+        bins: pieces K of the univariate map.
         bound: half-width of the box in which real numbers move; give it in the units of the data (whitened: sigmas).
         width, depth: hidden units and residual blocks of the network.
         generator: draws the seams (the weights' initialisation draws from torch's default generator).
-
-    Source: Durkan et al. 2019 (arXiv:1906.04032); Rezende et al. 2020 (arXiv:2002.02428).
     """
 
     moved: Tensor
@@ -65,27 +63,34 @@ class SplineCoupling(ModuleTransform):
             *(Residual(nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width)) for _ in range(depth)),
             nn.SiLU(),
         )
-        # Widths, heights, inner slopes of all, and the slope at the seam of angles only.
-        self.head = nn.Linear(width, (3 * bins - 1) * len(self.moved) + self.angles_moved)
+        self.head = nn.Linear(width, self.n_parameters())
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
+    @abstractmethod
+    def n_parameters(self) -> int:
+        """Numbers that the network returns for one sample."""
+
+    @abstractmethod
+    def bijection(self, raw: Tensor) -> EqualEndsSpline | SmoothBump:
+        """The univariate maps of the moved dimensions, angles first, from the network's output (n_parameters, B)."""
+
     def call_and_ladj(self, x: Float[Tensor, "*batch D"]) -> tuple[Float[Tensor, "*batch D"], Float[Tensor, "*batch"]]:
-        return self._move(x, EqualEndsSpline.call_and_ladj)
+        return self._move(x, inverse=False)
 
     def inverse_and_ladj(
         self, y: Float[Tensor, "*batch D"]
     ) -> tuple[Float[Tensor, "*batch D"], Float[Tensor, "*batch"]]:
-        return self._move(y, EqualEndsSpline.inverse_and_ladj)
+        return self._move(y, inverse=True)
 
-    def _move(self, x: Tensor, direction: Direction) -> tuple[Tensor, Tensor]:
+    def _move(self, x: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
         batch, x = x.shape[:-1], x.to(self.head.weight.dtype).reshape(-1, x.shape[-1])
-        spline = self._spline(x.index_select(-1, self.fixed))
-        # From here to the end of the spline: dimensions first, samples last, as the network's output is laid out.
+        bijection = self.bijection(self._network(x.index_select(-1, self.fixed)))
+        # From here to the end of the map: dimensions first, samples last, as the network's output is laid out.
         before = x.index_select(-1, self.moved).T.contiguous()
         angles, numbers = before.split((self.angles_moved, len(self.moved) - self.angles_moved))
         unit = torch.cat((wrap(angles + self.shift) / math.pi, numbers / self.bound)) / 2 + 0.5
-        unit, ladj = direction(spline, unit.clamp(0, 1))
+        unit, ladj = (bijection.inverse_and_ladj if inverse else bijection.call_and_ladj)(unit.clamp(0, 1))
         after = 2 * unit - 1
         inside = numbers.abs() < self.bound
         angles = wrap(math.pi * after[: self.angles_moved] - self.shift)
@@ -94,12 +99,48 @@ class SplineCoupling(ModuleTransform):
         y = x.index_copy(-1, self.moved, torch.cat((angles, numbers)).T)
         return y.reshape(*batch, -1), ladj.reshape(batch)
 
-    def _spline(self, fixed: Tensor) -> EqualEndsSpline:
+    def _network(self, fixed: Tensor) -> Tensor:
         angles, numbers = fixed.split((self.angles_fixed, len(self.fixed) - self.angles_fixed), -1)
         features = (angles.sin(), angles.cos(), (2 * angles).sin(), (2 * angles).cos(), numbers)
         hidden = self.trunk(torch.cat(features, -1))
-        raw = torch.addmm(self.head.bias[:, None], self.head.weight, hidden.T)
+        return torch.addmm(self.head.bias[:, None], self.head.weight, hidden.T)
+
+
+class SplineCoupling(Coupling):
+    """A coupling by rational-quadratic splines: once differentiable, closed inverse.
+
+    Source: Durkan et al. 2019 (arXiv:1906.04032); Rezende et al. 2020 (arXiv:2002.02428).
+    """
+
+    def n_parameters(self) -> int:
+        # Widths, heights, inner slopes of all, and the slope at the seam of angles only.
+        return (3 * self.bins - 1) * len(self.moved) + self.angles_moved
+
+    def bijection(self, raw: Tensor) -> EqualEndsSpline:
         size = self.bins * len(self.moved)
         widths, heights, slopes = raw.split((size, size, len(raw) - 2 * size))
         slopes = torch.cat((slopes, raw.new_zeros(3 * size - len(raw), raw.shape[-1])))
         return EqualEndsSpline(*(q.view(self.bins, len(self.moved), -1) for q in (widths, heights, slopes)))
+
+
+class SmoothCoupling(Coupling):
+    """A coupling by mixtures of bumps: every derivative is continuous, the inverse is a search for roots.
+
+    For forces that are trained (force matching) or integrated (molecular dynamics in the flow's own energy).
+
+    Source: Köhler, Krämer & Noé 2021 (arXiv:2110.00351).
+    """
+
+    amplitude: Tensor
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        amplitude = SmoothBump.amplitude_of(self.bins, self.angles_moved, len(self.moved) - self.angles_moved)
+        self.register_buffer("amplitude", amplitude, persistent=False)
+
+    def n_parameters(self) -> int:
+        return 3 * self.bins * len(self.moved)
+
+    def bijection(self, raw: Tensor) -> SmoothBump:
+        weights, places, widths = raw.view(3, self.bins, len(self.moved), -1)
+        return SmoothBump(weights, places, widths, self.angles_moved, self.amplitude)

@@ -6,14 +6,14 @@ from torch import Tensor
 from ..errors import InputError
 from ..rng import step_generator
 from .base import MixedBase
-from .coupling import SplineCoupling
+from .coupling import Coupling, SmoothCoupling, SplineCoupling
 from .internal_coordinates import InternalCoordinates
 from .normalizing_flow import NormalizingFlow
 from .transform import Composed
 from .unbound import Unbound, circular_torsions
 from .whitening import Whiten
 
-__all__ = ["spline_couplings", "spline_flow"]
+__all__ = ["smooth_couplings", "spline_couplings", "spline_flow"]
 
 
 def spline_couplings(
@@ -33,6 +33,33 @@ def spline_couplings(
         couplings, width, bins, bound, depth: see `SplineCoupling`.
         seed: names the masks, seams and initial weights.
     """
+    return _couplings(SplineCoupling, circular, couplings, width, bins, bound, depth, seed)
+
+
+def smooth_couplings(
+    circular: Tensor,
+    couplings: int = 8,
+    width: int = 96,
+    bins: int = 8,
+    *,
+    bound: float = 8.0,
+    depth: int = 2,
+    seed: int = 0,
+) -> Composed:
+    """The same as `spline_couplings` with mixtures of ``bins`` bumps: a density whose derivatives are all continuous."""
+    return _couplings(SmoothCoupling, circular, couplings, width, bins, bound, depth, seed)
+
+
+def _couplings(
+    kind: type[Coupling],
+    circular: Tensor,
+    couplings: int,
+    width: int,
+    bins: int,
+    bound: float,
+    depth: int,
+    seed: int,
+) -> Composed:
     d = len(circular)
     layers = []
     with torch.random.fork_rng(devices=[]):
@@ -41,7 +68,7 @@ def spline_couplings(
             half = torch.randperm(d, generator=step_generator(seed, n // 2)) < d // 2
             mask = half if n % 2 == 0 else ~half
             seams = step_generator(seed, n // 2, n % 2)
-            layers.append(SplineCoupling(circular, mask, bins, bound, width, depth, generator=seams))
+            layers.append(kind(circular, mask, bins, bound, width, depth, generator=seams))
     return Composed(*layers)
 
 

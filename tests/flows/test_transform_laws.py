@@ -11,9 +11,11 @@ from sciflow.flows import (
     Composed,
     InternalCoordinates,
     ModuleTransform,
+    SmoothCoupling,
     SplineCoupling,
     Unbound,
     Whiten,
+    smooth_couplings,
     spline_couplings,
 )
 from sciflow.manifolds import wrap
@@ -37,6 +39,10 @@ def perturbed(transform: ModuleTransform) -> ModuleTransform:
 
 def coupling(circular: Tensor = CIRCULAR, mask: Tensor = MASK) -> ModuleTransform:
     return perturbed(SplineCoupling(circular, mask, bins=5, bound=3.0, width=8, depth=1, generator=GENERATOR))
+
+
+def smooth(circular: Tensor = CIRCULAR, mask: Tensor = MASK) -> ModuleTransform:
+    return perturbed(SmoothCoupling(circular, mask, bins=5, bound=3.0, width=8, depth=1, generator=GENERATOR))
 
 
 def seams_edges_and_tails() -> Tensor:
@@ -92,6 +98,14 @@ CASES: dict[str, Callable[[], tuple]] = {
     "coupling, complement": lambda: (coupling(mask=~MASK), seams_edges_and_tails(), CIRCULAR),
     "coupling, numbers": lambda: (coupling(torch.zeros(5, dtype=torch.bool)), seams_edges_and_tails()),
     "coupling, angles": lambda: (coupling(torch.ones(5, dtype=torch.bool)), seams_edges_and_tails(), ~NUMBERS.any()),
+    "smooth": lambda: (smooth(), seams_edges_and_tails(), CIRCULAR),
+    "smooth, numbers": lambda: (smooth(torch.zeros(5, dtype=torch.bool)), seams_edges_and_tails()),
+    "smooth, angles": lambda: (smooth(torch.ones(5, dtype=torch.bool)), seams_edges_and_tails(), ~NUMBERS.any()),
+    "smooth stack": lambda: (
+        perturbed(smooth_couplings(CIRCULAR, 3, 8, 4, depth=1)),
+        seams_edges_and_tails(),
+        CIRCULAR,
+    ),
     "stack": lambda: (perturbed(spline_couplings(CIRCULAR, 3, 8, 4, depth=1)), seams_edges_and_tails(), CIRCULAR),
     "composed": lambda: (Composed(Whiten.fit(frames(), CIRCULAR), coupling()), seams_edges_and_tails(), CIRCULAR),
 }
