@@ -39,6 +39,7 @@ def restore(path: Path, model: Model, optimizer: torch.optim.Optimizer, ema: EMA
     model.load_state_dict(saved["model"])
     optimizer.load_state_dict(saved["optimizer"])
     ema.load(saved["ema"], saved["best"])
+    model.load_training_state(saved["training"])
     return State(**saved["progress"])
 
 
@@ -51,6 +52,7 @@ def save(path: Path, model: Model, optimizer: torch.optim.Optimizer, ema: EMA, r
         "optimizer": optimizer.state_dict(),
         "ema": ema.average,
         "best": ema.best,
+        "training": model.training_state(),
         "progress": vars(run),
     }
     torch.save(content, part)
@@ -58,11 +60,14 @@ def save(path: Path, model: Model, optimizer: torch.optim.Optimizer, ema: EMA, r
 
 
 def write_history(history: list[list[float]], path: Path) -> None:
-    """``history.csv``: step, training loss since the last row, validation loss where computed, rate, seconds."""
+    """``history.csv``: step, training loss since the last row, validation loss where computed, rate, seconds.
+
+    And the energies of the target that training has asked for, 0 where it learns from data alone.
+    """
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["step", "loss", "val_loss", "lr", "seconds"])
-        for step, loss, val_loss, lr, seconds in history:
+        writer.writerow(["step", "loss", "val_loss", "lr", "seconds", "evaluations"])
+        for step, loss, val_loss, lr, seconds, evaluations in history:
             writer.writerow(
                 [
                     int(step),
@@ -70,5 +75,6 @@ def write_history(history: list[list[float]], path: Path) -> None:
                     "" if math.isnan(val_loss) else f"{val_loss:.6g}",
                     f"{lr:.4g}",
                     f"{seconds:.1f}",
+                    int(evaluations),
                 ]
             )

@@ -145,6 +145,7 @@ def fit(
                 group["lr"] = trainer.rate(step)
             generator = stream("noise", seed, step, fabric.global_rank, device=fabric.device)
             torch.manual_seed(stream("dropout", seed, step, fabric.global_rank).initial_seed())  # it takes no generator
+            model.advance(step / trainer.steps)
             with _autocast(trainer, fabric):
                 loss = module(fabric.to_device(batch), generator).mean()
             fabric.backward(loss)
@@ -167,7 +168,7 @@ def fit(
                     run.best_loss = val_loss
                     ema.remember()
                 mean = run.loss_sum / max(run.loss_count, 1)
-                run.history.append([run.step, mean, val_loss, trainer.rate(step), run.seconds])
+                run.history.append([run.step, mean, val_loss, trainer.rate(step), run.seconds, model.evaluations])
                 run.loss_sum, run.loss_count = 0.0, 0
             progress.advance(note=_note(run.history))
             save = last or time.monotonic() - saved_at > trainer.checkpoint_every

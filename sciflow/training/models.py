@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from .. import sampling
+from ..boltzmann import Energy
+from ..boltzmann.losses import ForwardKL, Loss
 from ..errors import InputError
-from ..flows import NormalizingFlow
 from ..manifolds import Prior, leaves
 from ..nets import Field
 from ..objectives import Late
@@ -64,6 +65,9 @@ class Model(nn.Module, ABC):
     #: What the loader does to a batch before ``loss`` sees it, beside the training step.
     coupler: Coupler | None = None
 
+    #: Energies of a target that training has asked for so far.
+    evaluations: int = 0
+
     @abstractmethod
     def loss(self, batch: Mapping[str, Any], generator: torch.Generator) -> Tensor:
         """Loss of each sample, (B,). ``batch["x"]`` is the data, every other key conditions it."""
@@ -71,6 +75,16 @@ class Model(nn.Module, ABC):
     def forward(self, batch: Mapping[str, Any], generator: torch.Generator) -> Tensor:
         """The loss, by the name under which wrappers for precision and several devices see it."""
         return self.loss(batch, generator)
+
+    def advance(self, progress: float) -> None:
+        """Hear, before each step, what fraction of training is done."""
+
+    def training_state(self) -> dict[str, Any]:
+        """What training remembers beside weights: tensors, numbers and dicts of them. No part of the trained model."""
+        return {}
+
+    def load_training_state(self, state: Mapping[str, Any]) -> None:
+        """Take up what :meth:`training_state` gave."""
 
     @abstractmethod
     def sample(
@@ -172,16 +186,39 @@ class FieldModel(Model):
 
 
 class FlowModel(Model):
-    """A normalizing flow, trained by maximum likelihood: loss = −log q(x). It takes no conditions."""
+    """A normalizing flow, or another sampler that knows its log-density. It takes no conditions.
 
-    def __init__(self, flow: NormalizingFlow) -> None:
+    Args:
+        flow: ``sample(n, generator) -> (x, logq)`` and, but for samplers by paths, ``log_prob(x)``.
+        energy: of the target, for losses that ask for it; forces of the data may come with them as ``force``.
+        loss: what it is trained by, one of :mod:`sciflow.boltzmann.losses`; validation is by −log q(x) of held-out
+            data.
+    """
+
+    def __init__(self, flow: nn.Module, energy: Energy | None = None, loss: Loss | None = None) -> None:
         super().__init__()
-        self.flow = flow
+        self.flow: Any = flow
+        self.energy = energy
+        self.objective = loss or ForwardKL()
+
+    @property
+    def evaluations(self) -> int:  # type: ignore[override]
+        return self.objective.evaluations
 
     def loss(self, batch: Mapping[str, Any], generator: torch.Generator) -> Tensor:
-        _unconditional([key for key in batch if key != "x"])
+        _unconditional([key for key in batch if key not in ("x", "force")])
+        objective = self.objective if self.training else self.objective.held_out
         with torch.autocast(batch["x"].device.type, enabled=False):  # a density in bfloat16 is none
-            return -self.flow.log_prob(batch["x"])
+            return objective(self.flow, self.energy, batch, generator)
+
+    def advance(self, progress: float) -> None:
+        self.objective.progress = progress
+
+    def training_state(self) -> dict[str, Any]:
+        return self.objective.state()
+
+    def load_training_state(self, state: Mapping[str, Any]) -> None:
+        self.objective.load_state(state)
 
     @torch.no_grad()
     def sample(  # type: ignore[override]  # it has no solver to set
