@@ -61,6 +61,11 @@ class TorchForceField(nn.Module):
         """kT in kJ/mol."""
         return _R * self.temperature
 
+    @property
+    def reduced_masses(self) -> Tensor:
+        """Masses ``(N, 1)`` in kT·ps²/nm², for dynamics in nm and ps with energies in kT."""
+        return self.masses[:, None] / self.kt
+
     def at(self, temperature: float) -> "TorchForceField":
         """The same potential, sharing its parameters, at another temperature (kelvin)."""
         other = copy.copy(self)
