@@ -8,8 +8,10 @@ from .mlp import MLPField
 from .painn import PaiNNField
 from .point_cloud import PointCloudField
 from .tensor_product import TensorProductField
+from .transformer import CausalTransformer
 
 __all__ = [
+    "CausalTransformer",
     "Committee",
     "EGNNField",
     "Features",

@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from sciflow.flows import (
+    AutoregressiveAffine,
+    BodyFrame,
     Composed,
     InternalCoordinates,
     ModuleTransform,
@@ -43,6 +46,10 @@ def coupling(circular: Tensor = CIRCULAR, mask: Tensor = MASK) -> ModuleTransfor
 
 def smooth(circular: Tensor = CIRCULAR, mask: Tensor = MASK) -> ModuleTransform:
     return perturbed(SmoothCoupling(circular, mask, bins=5, bound=3.0, width=8, depth=1, generator=GENERATOR))
+
+
+def autoregressive(**settings: Any) -> ModuleTransform:
+    return perturbed(AutoregressiveAffine(4, 3, width=8, depth=1, heads=2, tolerance=0.0, **settings))
 
 
 def seams_edges_and_tails() -> Tensor:
@@ -90,6 +97,9 @@ def rigid_motions(x: Tensor) -> Tensor:
 
 TORSIONS = torch.tensor([False] * 9 + [True] * 3)
 CASES: dict[str, Callable[[], tuple]] = {
+    "autoregressive": lambda: (autoregressive(), molecules().flatten(1)[:, :12]),
+    "autoregressive, reversed, in chunks": lambda: (autoregressive(reverse=True, chunk=3), internal_coordinates()),
+    "body frame": lambda: (BodyFrame(torch.tensor([2, 0, 5, 1, 4, 3])), molecules(), None, rigid_motions),
     "internal coordinates": lambda: (InternalCoordinates(ZMATRIX), molecules(), None, rigid_motions),
     "unbound, linear": lambda: (Unbound(torch.tensor([3.0, 0.1, -1.0]).double(), NUMBERS), internal_coordinates()[3:]),
     "unbound, circular": lambda: (Unbound(torch.zeros(3).double(), ANGLES), internal_coordinates(), TORSIONS),
