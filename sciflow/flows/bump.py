@@ -23,8 +23,8 @@ class SmoothBump:
     .. math:: f(x) = x + A \sum_k \Big( w_k S\big(\tfrac{x-a_k}{s_k}\big)
                                         - \tfrac1K S\big(\tfrac{x-a^0_k}{s^0}\big) \Big).
 
-    The K bumps (a⁰, s⁰) at rest are spread evenly; f moves them, and A is such that all of them together leave a slope of
-    at least 0.01, a positive density. Zero parameters give the identity. On [0, 1] the map joins identity tails with
+    The K bumps (a⁰, s⁰) at rest are spread evenly; f moves them, and A is such that all of them together leave a slope
+    of at least 0.01, a positive density. Zero parameters give the identity. On [0, 1] the map joins identity tails with
     every derivative; on the circle a ramp rises once a turn, so that no point is a seam.
 
     There is no closed inverse: a root is found by Newton's method inside a bracket, bisected where it leaves it, in a
@@ -109,10 +109,8 @@ class _Bumps:
         k = len(weights)
         grid = (torch.arange(k, dtype=weights.dtype, device=weights.device) + 0.5) / k
         grid = grid.view(-1, *(1 for _ in weights.shape[1:]))
-        resting_width = 3 / (k + 3)
-        share = (resting_width - _SMALLEST_WIDTH) / (1 - _SMALLEST_WIDTH)
         self.weights = weights.softmax(0)
-        self.widths = _SMALLEST_WIDTH + (1 - _SMALLEST_WIDTH) * (widths + math.log(share / (1 - share))).sigmoid()
+        self.widths = _SMALLEST_WIDTH + (1 - _SMALLEST_WIDTH) * (widths + math.log(3 / k)).sigmoid()
         # Anywhere on the circle, but nowhere off the interval.
         centres = grid + places[:, :angles] / (2 * math.pi)
         self.centres = centres - centres.floor()
@@ -121,7 +119,7 @@ class _Bumps:
         self.angles = angles
 
     def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Σ w S and its derivative at x (D, *batch); circles rise by one a turn and run through (c, c) at a centre c."""
+        """Σ w S and its derivative at x (D, *batch); on a circle S rises by one a turn, and is c at a centre c."""
         offset = x - self.starts
         turns = offset[:, : self.angles].floor()
         within = torch.cat((offset[:, : self.angles] - turns, offset[:, self.angles :]), 1)

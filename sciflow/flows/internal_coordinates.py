@@ -1,16 +1,15 @@
 """Bonds, angles and torsions: the coordinates in which a molecule's energy is almost separable."""
 
-import math
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import constraints
 
 from ..errors import InputError
+from .placement import Placement, bend
 from .transform import ModuleTransform
 
-__all__ = ["InternalCoordinates"]
+__all__ = ["InternalCoordinates", "check_zmatrix"]
 
 
 class InternalCoordinates(ModuleTransform):
@@ -48,31 +47,14 @@ class InternalCoordinates(ModuleTransform):
     domain = constraints.independent(constraints.real, 2)
 
     zmatrix: Tensor
-    order: Tensor
-    references: Tensor
-    atoms: Tensor
 
     def __init__(self, zmatrix: Tensor) -> None:
         super().__init__()
         zmatrix = torch.as_tensor(zmatrix, dtype=torch.long)
-        _check(zmatrix)
-        rank = {int(row[0]): n for n, row in enumerate(zmatrix)}
-        level = [0, 0, 0]
-        for row in zmatrix[3:].tolist():
-            level.append(1 + max(level[rank[atom]] for atom in row[1:]))
-        # Atoms in order of placement: a level is what can be placed in one operation, once those before it stand.
-        order = sorted(range(len(level)), key=level.__getitem__)
-        place = {int(zmatrix[n, 0]): p for p, n in enumerate(order)}
-        references = [[place[atom] for atom in zmatrix[n, 1:].tolist()] for n in order[3:]]
-        self.level_sizes = [level.count(n) for n in range(1, max(level) + 1)]
+        check_zmatrix(zmatrix)
         self.third_from_first = bool(zmatrix[2, 1] == zmatrix[0, 0])
-        for name, index in {
-            "zmatrix": zmatrix,
-            "order": torch.tensor(order[3:], dtype=torch.long) - 3,
-            "references": torch.tensor(references, dtype=torch.long).reshape(-1, 3),
-            "atoms": torch.tensor([place[atom] for atom in range(len(level))]),
-        }.items():
-            self.register_buffer(name, index, persistent=False)
+        self.register_buffer("zmatrix", zmatrix, persistent=False)
+        self.placement = Placement(zmatrix[:3, 0].tolist(), zmatrix[3:])
 
     @property
     def n_atoms(self) -> int:
@@ -83,34 +65,21 @@ class InternalCoordinates(ModuleTransform):
         self, x: Float[Tensor, "*batch N 3"]
     ) -> tuple[Float[Tensor, "*batch D"], Float[Tensor, "*batch"]]:
         x = x.double()
-        atom, bonded, angle, dihedral = self.zmatrix.unbind(-1)
-        u = x[..., atom[1:], :] - x[..., bonded[1:], :]
-        axis = x[..., angle[2:], :] - x[..., bonded[2:], :]
-        w = x[..., dihedral[3:], :] - x[..., bonded[3:], :]
-        bonds = torch.linalg.vector_norm(u, dim=-1)
-        normal = torch.linalg.cross(axis, u[..., 1:, :])
-        angles = torch.atan2(torch.linalg.vector_norm(normal, dim=-1), _dot(axis, u[..., 1:, :]))
-        axis, normal = axis[..., 1:, :], normal[..., 1:, :]
-        reference = torch.linalg.cross(axis, w)
-        sine = _dot(torch.linalg.cross(normal, reference), axis) / torch.linalg.vector_norm(axis, dim=-1)
-        torsions = torch.atan2(sine, _dot(normal, reference))
-        torsions = torch.where(torsions <= -math.pi, torsions + 2 * math.pi, torsions)
+        atom, bonded, angle, _ = self.zmatrix[1:3].unbind(-1)
+        u = x[..., atom, :] - x[..., bonded, :]
+        axis = x[..., angle[1:], :] - x[..., bonded[1:], :]
+        bonds, angles, torsions = self.placement.measure(x)
+        bonds = torch.cat((torch.linalg.vector_norm(u, dim=-1), bonds), -1)
+        angles = torch.cat((bend(axis, u[..., 1:, :]), angles), -1)
         return torch.cat((bonds, angles, torsions), -1), -_log_volume(bonds, angles)
 
     def inverse_and_ladj(
         self, y: Float[Tensor, "*batch D"]
     ) -> tuple[Float[Tensor, "*batch N 3"], Float[Tensor, "*batch"]]:
         bonds, angles, torsions = y.double().split((self.n_atoms - 1, self.n_atoms - 2, self.n_atoms - 3), -1)
-        b, a, tau = (q.index_select(-1, self.order) for q in (bonds[..., 2:], angles[..., 1:], torsions))
-        # Displacement of each atom in the frame that its three references span.
-        local = b[..., None] * torch.stack((a.cos(), a.sin() * tau.cos(), a.sin() * tau.sin()), -1)
-        x = self._first_three(bonds[..., 0], bonds[..., 1], angles[..., 0])
-        start = 0
-        for size in self.level_sizes:
-            rows = slice(start, start + size)
-            x = torch.cat((x, _place(x, self.references[rows], local[..., rows, :])), -2)
-            start += size
-        return x.index_select(-2, self.atoms), _log_volume(bonds, angles)
+        core = self._first_three(bonds[..., 0], bonds[..., 1], angles[..., 0])
+        x = self.placement.place(core, bonds[..., 2:], angles[..., 1:], torsions)
+        return x, _log_volume(bonds, angles)
 
     def _first_three(self, first: Tensor, second: Tensor, angle: Tensor) -> Tensor:
         zero = torch.zeros_like(first)
@@ -119,23 +88,12 @@ class InternalCoordinates(ModuleTransform):
         return torch.stack((torch.zeros_like(third), torch.stack((first, zero, zero), -1), third), -2)
 
 
-def _place(x: Tensor, references: Tensor, local: Tensor) -> Tensor:
-    j, k, l = (x.index_select(-2, references[:, n]) for n in range(3))  # noqa: E741
-    axis = torch.nn.functional.normalize(k - j, dim=-1)
-    normal = torch.nn.functional.normalize(torch.linalg.cross(l - j, axis), dim=-1)
-    frame = torch.stack((axis, torch.linalg.cross(axis, normal), normal), -1)
-    return j + (frame @ local[..., None]).squeeze(-1)
-
-
 def _log_volume(bonds: Tensor, angles: Tensor) -> Tensor:
     return 2 * bonds.log().sum(-1) + angles.sin().log().sum(-1)
 
 
-def _dot(u: Tensor, v: Tensor) -> Tensor:
-    return (u * v).sum(-1)
-
-
-def _check(zmatrix: Tensor) -> None:
+def check_zmatrix(zmatrix: Tensor) -> None:
+    """Raise InputError unless each row of (N, 4) places one atom by atoms of rows above."""
     if zmatrix.ndim != 2 or zmatrix.shape[1] != 4 or zmatrix.shape[0] < 3:
         raise InputError(f"Z-matrix of shape {tuple(zmatrix.shape)}: give (N, 4) with at least 3 atoms")
     if sorted(zmatrix[:, 0].tolist()) != list(range(len(zmatrix))):

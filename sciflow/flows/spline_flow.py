@@ -46,7 +46,7 @@ def smooth_couplings(
     depth: int = 2,
     seed: int = 0,
 ) -> Composed:
-    """The same as `spline_couplings` with mixtures of ``bins`` bumps: a density whose derivatives are all continuous."""
+    """As `spline_couplings`, with mixtures of ``bins`` bumps: a density whose derivatives are all continuous."""
     return _couplings(SmoothCoupling, circular, couplings, width, bins, bound, depth, seed)
 
 
