@@ -101,7 +101,7 @@ class LennardJones(Particles):
     """n particles in space, u = pair_factor Σ_{i≠j} (r⁻¹² − 2r⁻⁶) + trap/2 Σ_i |x_i − x̄|².
 
     The sum is over *ordered* pairs: with pair_factor = 1 each pair is counted twice, its well is 2 deep, and this is
-    the law of the samples in print (Köhler, Klein & Noé 2020, arXiv:2006.02425), whose virial holds for no other factor.
+    the law of the samples in print (Köhler, Klein & Noé 2020, arXiv:2006.02425): the virial of those holds for no other.
     Some works have one half.
     """
 
