@@ -5,9 +5,10 @@ from .body_frame import BodyFrame
 from .bump import SmoothBump
 from .coupling import SmoothCoupling, SplineCoupling
 from .internal_coordinates import InternalCoordinates
+from .mixed_coordinates import MixedCoordinates
 from .normalizing_flow import NormalizingFlow
 from .spline import EqualEndsSpline
-from .spline_flow import smooth_couplings, spline_couplings, spline_flow
+from .spline_flow import smooth_couplings, smooth_flow, spline_couplings, spline_flow
 from .tarflow import AutoregressiveAffine, tarflow
 from .transform import Composed, ModuleTransform
 from .unbound import Unbound, circular_torsions
@@ -20,6 +21,7 @@ __all__ = [
     "EqualEndsSpline",
     "InternalCoordinates",
     "MixedBase",
+    "MixedCoordinates",
     "ModuleTransform",
     "NormalizingFlow",
     "SmoothBump",
@@ -29,6 +31,7 @@ __all__ = [
     "Whiten",
     "circular_torsions",
     "smooth_couplings",
+    "smooth_flow",
     "spline_couplings",
     "spline_flow",
     "tarflow",

@@ -61,6 +61,11 @@ class InternalCoordinates(ModuleTransform):
         """N."""
         return self.zmatrix.shape[0]
 
+    @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        """How many other numbers, bonds, angles and torsions there are."""
+        return 0, self.n_atoms - 1, self.n_atoms - 2, self.n_atoms - 3
+
     def call_and_ladj(
         self, x: Float[Tensor, "*batch N 3"]
     ) -> tuple[Float[Tensor, "*batch D"], Float[Tensor, "*batch"]]:
@@ -76,7 +81,7 @@ class InternalCoordinates(ModuleTransform):
     def inverse_and_ladj(
         self, y: Float[Tensor, "*batch D"]
     ) -> tuple[Float[Tensor, "*batch N 3"], Float[Tensor, "*batch"]]:
-        bonds, angles, torsions = y.double().split((self.n_atoms - 1, self.n_atoms - 2, self.n_atoms - 3), -1)
+        _, bonds, angles, torsions = y.double().split(self.sizes, -1)
         core = self._first_three(bonds[..., 0], bonds[..., 1], angles[..., 0])
         x = self.placement.place(core, bonds[..., 2:], angles[..., 1:], torsions)
         return x, _log_volume(bonds, angles)

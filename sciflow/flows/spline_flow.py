@@ -1,5 +1,8 @@
 """Neural spline flows over numbers and angles, and over the Cartesian coordinates of a molecule."""
 
+from collections.abc import Callable, Sequence
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -8,12 +11,13 @@ from ..rng import step_generator
 from .base import MixedBase
 from .coupling import Coupling, SmoothCoupling, SplineCoupling
 from .internal_coordinates import InternalCoordinates
+from .mixed_coordinates import MixedCoordinates
 from .normalizing_flow import NormalizingFlow
 from .transform import Composed
 from .unbound import Unbound, circular_torsions
 from .whitening import Whiten
 
-__all__ = ["smooth_couplings", "spline_couplings", "spline_flow"]
+__all__ = ["smooth_couplings", "smooth_flow", "spline_couplings", "spline_flow"]
 
 
 def spline_couplings(
@@ -79,11 +83,12 @@ def spline_flow(
     width: int = 96,
     bins: int = 8,
     *,
+    core: Sequence[int] | None = None,
     bound: float = 8.0,
     depth: int = 2,
     seed: int = 0,
 ) -> NormalizingFlow:
-    """Flow on Cartesian coordinates (B, N, 3) in nm: internal coordinates, whitening, spline couplings.
+    """Flow on Cartesian coordinates (B, N, 3) in nm: internal or mixed coordinates, whitening, spline couplings.
 
     A torsion is a number if every training frame lies within 2.5 rad of its circular mean, else an angle. Densities are
     with respect to Cartesian volume modulo rigid motions (see `InternalCoordinates`). Coordinates and whitening are in
@@ -92,25 +97,52 @@ def spline_flow(
     Args:
         zmatrix: LongTensor (N, 4), see `InternalCoordinates`.
         training_coordinates: (frames, N, 3) in nm; fits the whitening.
+        core: atoms described by Cartesian components instead, see `MixedCoordinates`.
         couplings, width, bins, bound, depth, seed: see `spline_couplings`.
 
     Raises:
-        InputError: for a malformed Z-matrix, or frames that do not fit it or do not vary.
+        InputError: for a malformed Z-matrix or core, or frames that do not fit it or do not vary.
 
     Source: Noé et al. 2019 (arXiv:1812.01729); Midgley et al. 2023 (arXiv:2208.01893) for the coordinates.
     """
+    stack = partial(spline_couplings, couplings=couplings, width=width, bins=bins, bound=bound, depth=depth, seed=seed)
+    return _molecular_flow(stack, zmatrix, training_coordinates, core)
+
+
+def smooth_flow(
+    zmatrix: Tensor,
+    training_coordinates: Tensor,
+    couplings: int = 8,
+    width: int = 96,
+    bins: int = 8,
+    *,
+    core: Sequence[int] | None = None,
+    bound: float = 8.0,
+    depth: int = 2,
+    seed: int = 0,
+) -> NormalizingFlow:
+    """As `spline_flow`, with `smooth_couplings`: its forces are smooth, its samples cost a search for roots."""
+    stack = partial(smooth_couplings, couplings=couplings, width=width, bins=bins, bound=bound, depth=depth, seed=seed)
+    return _molecular_flow(stack, zmatrix, training_coordinates, core)
+
+
+def _molecular_flow(
+    stack: Callable[[Tensor], Composed], zmatrix: Tensor, frames: Tensor, core: Sequence[int] | None
+) -> NormalizingFlow:
     internal = InternalCoordinates(zmatrix)
-    if training_coordinates.shape[1:] != (internal.n_atoms, 3):
-        shape = tuple(training_coordinates.shape)
-        raise InputError(f"training coordinates of shape {shape}: the Z-matrix needs (frames, {internal.n_atoms}, 3)")
-    y = internal(training_coordinates)
-    centre, rotating = circular_torsions(y[:, 2 * internal.n_atoms - 3 :])
-    unbound = Unbound(centre, rotating)
-    circular = torch.cat((rotating.new_zeros(2 * internal.n_atoms - 3), rotating))
+    if frames.shape[1:] != (internal.n_atoms, 3):
+        raise InputError(
+            f"training coordinates of shape {tuple(frames.shape)}: the Z-matrix needs (frames, {internal.n_atoms}, 3)"
+        )
+    bonds = internal(frames)[:, : internal.n_atoms - 1]
+    coordinates = internal if core is None else MixedCoordinates.fit(zmatrix, core, frames)
+    y = coordinates(frames)
+    numbers = sum(coordinates.sizes[:3])
+    centre, rotating = circular_torsions(y[:, numbers:])
+    unbound = Unbound(centre, rotating, coordinates.sizes)
+    circular = torch.cat((rotating.new_zeros(numbers), rotating))
     whiten = Whiten.fit(unbound(y), circular)
-    bonds = y[:, : internal.n_atoms - 1]
     rigid = internal.zmatrix[1:, :2][bonds.std(0) < 1e-4 * bonds.mean(0)].tolist()
     if rigid:
         raise InputError(f"bonds {rigid} have a constant length in the training frames: simulate without constraints")
-    stack = spline_couplings(circular, couplings, width, bins, bound=bound, depth=depth, seed=seed)
-    return NormalizingFlow(MixedBase(circular), Composed(internal, unbound, whiten, stack))
+    return NormalizingFlow(MixedBase(circular), Composed(coordinates, unbound, whiten, stack(circular)))

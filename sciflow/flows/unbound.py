@@ -20,38 +20,37 @@ class Unbound(ModuleTransform):
     which raw coordinates with normal tails are not (a torsion in the tail would have two latents and a wrong density).
 
     Args:
-        centre: (N−3,) circular means c of the torsions, in radians.
-        circular: BoolTensor (N−3,), the torsions left as they are.
-
-    Acts on (…, 3N−6) ordered as bonds, angles, torsions.
+        centre: (T,) circular means c of the torsions, in radians.
+        circular: BoolTensor (T,), the torsions left as they are.
+        sizes: how many real numbers that are left as they are, bonds, angles, and torsions, in this order, make a
+            vector (…, D): the ``sizes`` of `InternalCoordinates` or `MixedCoordinates`.
     """
 
     centre: Tensor
     circular: Tensor
 
-    def __init__(self, centre: Tensor, circular: Tensor) -> None:
+    def __init__(self, centre: Tensor, circular: Tensor, sizes: tuple[int, int, int, int]) -> None:
         super().__init__()
+        self.sizes = sizes
         self.register_buffer("centre", centre)
         self.register_buffer("circular", circular)
 
     def call_and_ladj(self, x: Float[Tensor, "*batch D"]) -> tuple[Float[Tensor, "*batch D"], Float[Tensor, "*batch"]]:
-        bonds, angles, torsions = self._kinds(x)
+        numbers, bonds, angles, torsions = x.to(self.centre.dtype).split(self.sizes, -1)
         number = 2 * (wrap(torsions - self.centre) / 2).tan()
-        y = torch.cat((bonds.log(), (angles / 2).tan().log(), torch.where(self.circular, torsions, number)), -1)
+        torsions = torch.where(self.circular, torsions, number)
+        y = torch.cat((numbers, bonds.log(), (angles / 2).tan().log(), torsions), -1)
         return y, -self._log_volume(bonds.log(), angles.sin().log(), number)
 
     def inverse_and_ladj(
         self, y: Float[Tensor, "*batch D"]
     ) -> tuple[Float[Tensor, "*batch D"], Float[Tensor, "*batch"]]:
-        log_bonds, angles, torsions = self._kinds(y)
+        numbers, log_bonds, angles, torsions = y.to(self.centre.dtype).split(self.sizes, -1)
         near = wrap(self.centre + 2 * (torsions / 2).atan())
-        x = torch.cat((log_bonds.exp(), 2 * angles.exp().atan(), torch.where(self.circular, torsions, near)), -1)
+        near = torch.where(self.circular, torsions, near)
+        x = torch.cat((numbers, log_bonds.exp(), 2 * angles.exp().atan(), near), -1)
         log_sines = math.log(2) - torch.logaddexp(angles, -angles)
         return x, self._log_volume(log_bonds, log_sines, torsions)
-
-    def _kinds(self, x: Tensor) -> tuple[Tensor, ...]:
-        torsions = len(self.centre)
-        return x.to(self.centre.dtype).split((torsions + 2, torsions + 1, torsions), -1)
 
     def _log_volume(self, log_bonds: Tensor, log_sines: Tensor, number: Tensor) -> Tensor:
         squeeze = torch.where(self.circular, 0.0, (number / 2).square()).log1p()

@@ -13,6 +13,7 @@ from sciflow.flows import (
     BodyFrame,
     Composed,
     InternalCoordinates,
+    MixedCoordinates,
     ModuleTransform,
     SmoothCoupling,
     SplineCoupling,
@@ -83,6 +84,15 @@ def internal_coordinates() -> Tensor:
     return y
 
 
+def unbound(centre: list[float], circular: Tensor) -> Unbound:
+    return Unbound(torch.tensor(centre).double(), circular, (1, 4, 4, 3))
+
+
+def mixed(core: list[int]) -> MixedCoordinates:
+    """A core in its own frame and the rest on it; the law test takes molecules within the core's chart."""
+    return MixedCoordinates.fit(ZMATRIX, core, molecules()[:1] + 0.2 * torch.cat([molecules() for _ in range(5)]))
+
+
 def molecules() -> Tensor:
     return torch.randn(4, 6, 3, generator=GENERATOR, dtype=torch.float64)
 
@@ -101,8 +111,11 @@ CASES: dict[str, Callable[[], tuple]] = {
     "autoregressive, reversed, in chunks": lambda: (autoregressive(reverse=True, chunk=3), internal_coordinates()),
     "body frame": lambda: (BodyFrame(torch.tensor([2, 0, 5, 1, 4, 3])), molecules(), None, rigid_motions),
     "internal coordinates": lambda: (InternalCoordinates(ZMATRIX), molecules(), None, rigid_motions),
-    "unbound, linear": lambda: (Unbound(torch.tensor([3.0, 0.1, -1.0]).double(), NUMBERS), internal_coordinates()[3:]),
-    "unbound, circular": lambda: (Unbound(torch.zeros(3).double(), ANGLES), internal_coordinates(), TORSIONS),
+    "mixed coordinates": lambda: (mixed([2, 0, 4, 1]), molecules(), None, rigid_motions),
+    "mixed coordinates, plane core": lambda: (mixed([0, 1, 2]), molecules(), None, rigid_motions),
+    "mixed coordinates, core only": lambda: (mixed(list(range(6))), molecules(), None, rigid_motions),
+    "unbound, linear": lambda: (unbound([3.0, 0.1, -1.0], NUMBERS), internal_coordinates()[3:]),
+    "unbound, circular": lambda: (unbound([0.0, 0.0, 0.0], ANGLES), internal_coordinates(), TORSIONS),
     "whiten": lambda: (Whiten.fit(frames(), CIRCULAR), seams_edges_and_tails(), CIRCULAR),
     "coupling": lambda: (coupling(), seams_edges_and_tails(), CIRCULAR),
     "coupling, complement": lambda: (coupling(mask=~MASK), seams_edges_and_tails(), CIRCULAR),
