@@ -3,7 +3,10 @@
 from .dynamics import LangevinMiddle, Walkers
 from .energy import Energy, OpenMMEnergy
 from .forcefield import TorchForceField
+from .free_energy import FreeEnergy, bar, generalised_work, mbar, one_sided, two_sided
 from .kernels import HMC, MALA, ULA, Kernel, Metropolis, Move, tune
+from .logweights import bootstrap, elbo, ess, eubo, forward_ess, forward_kl, reverse_kl
+from .mcmc import ISIR, Chains, IndependentMH, LocalGlobal, NeuTra, Pulled, autocorrelation_time, markov_chain
 from .potentials import Interpolated, LogDensity, Potential
 from .smc import Annealed, ais, smc
 from .tempering import ParallelTempering, population_annealing
@@ -11,26 +14,47 @@ from .weights import Profile, WeightedSamples, importance
 
 __all__ = [
     "HMC",
+    "ISIR",
     "MALA",
     "ULA",
     "Annealed",
+    "Chains",
     "Energy",
+    "FreeEnergy",
+    "IndependentMH",
     "Interpolated",
     "Kernel",
     "LangevinMiddle",
+    "LocalGlobal",
     "LogDensity",
     "Metropolis",
     "Move",
+    "NeuTra",
     "OpenMMEnergy",
     "ParallelTempering",
     "Potential",
     "Profile",
+    "Pulled",
     "TorchForceField",
     "Walkers",
     "WeightedSamples",
     "ais",
+    "autocorrelation_time",
+    "bar",
+    "bootstrap",
+    "elbo",
+    "ess",
+    "eubo",
+    "forward_ess",
+    "forward_kl",
+    "generalised_work",
     "importance",
+    "markov_chain",
+    "mbar",
+    "one_sided",
     "population_annealing",
+    "reverse_kl",
     "smc",
     "tune",
+    "two_sided",
 ]

@@ -1,0 +1,136 @@
+"""Free-energy differences between ensembles: BAR, MBAR, and maps that bring the ensembles together."""
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from .logweights import ess, log_mean_weight
+from .potentials import Potential
+
+__all__ = ["FreeEnergy", "bar", "generalised_work", "mbar", "one_sided", "two_sided"]
+
+
+class FreeEnergy(NamedTuple):
+    """A free-energy difference in kT and its standard error."""
+
+    value: float
+    error: float
+
+
+def bar(forward: Tensor, reverse: Tensor) -> FreeEnergy:
+    """ΔF = F₁ − F₀ by Bennett's acceptance ratio from independent works.
+
+    Args:
+        forward: u₁(x) − u₀(x) ``(n₀,)`` at samples of ensemble 0, or generalised works 0 → 1.
+        reverse: u₀(x) − u₁(x) ``(n₁,)`` at samples of ensemble 1, or generalised works 1 → 0.
+
+    Raises:
+        InputError: for works that are not numbers, or infinite all.
+
+    Source: Bennett 1976, https://doi.org/10.1016/0021-9991(76)90078-4; pymbar 4.
+    """
+    for name, work in (("forward", forward), ("reverse", reverse)):
+        if work.isnan().any() or not work.isfinite().any():
+            raise InputError(f"{name} works: {int(work.isfinite().sum())} of {len(work)} are finite; drop NaN")
+    forward, reverse = forward.detach().double().cpu(), reverse.detach().double().cpu()
+    # Around their middle, beyond which no exponential overflows and what is left out is below rounding.
+    middle = float(forward[forward.isfinite()].median() - reverse[reverse.isfinite()].median()) / 2
+    forward, reverse = (forward - middle).clamp(-_FAR, _FAR), (reverse + middle).clamp(-_FAR, _FAR)
+    delta_f = _pymbar().bar(forward.numpy(), reverse.numpy(), compute_uncertainty=False)["Delta_f"]
+    bias = math.log(len(forward) / len(reverse)) - delta_f
+    variance = sum(
+        float(accepted.square().mean() / accepted.mean().square() - 1) / len(accepted)
+        for accepted in (torch.sigmoid(-forward - bias), torch.sigmoid(-reverse + bias))
+    )
+    return FreeEnergy(middle + float(delta_f), math.sqrt(max(variance, 0.0)))
+
+
+def mbar(energies: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Free energies of K ensembles from samples of some of them, F_k − F_0 in kT, and their standard errors ``(K,)``.
+
+    Args:
+        energies: u_k(x_n) ``(K, N)`` in kT, all samples under all ensembles; samples in the order of their ensembles.
+        counts: independent samples of each ensemble, K numbers that add up to N; 0 for one that is only asked for.
+
+    Raises:
+        InputError: for counts that do not add up, or energies that are not finite.
+
+    Source: Shirts, Chodera 2008, arXiv:0801.1426; pymbar 4.
+    """
+    if energies.ndim != 2 or len(counts) != len(energies) or sum(counts) != energies.shape[1]:
+        raise InputError(
+            f"energies {tuple(energies.shape)} with counts {list(counts)}: give (K, N) and K that sum to N"
+        )
+    if not energies.isfinite().all():
+        raise InputError(f"{int((~energies.isfinite()).sum())} energies are not finite: drop these samples")
+    solver = _pymbar().MBAR(energies.detach().double().cpu().numpy(), np.asarray(counts))
+    found = solver.compute_free_energy_differences()
+    return torch.from_numpy(found["Delta_f"][0].copy()), torch.from_numpy(found["dDelta_f"][0].copy())
+
+
+def generalised_work(
+    x: Tensor, start: Potential, end: Potential, transform: Callable[[Tensor], tuple[Tensor, Tensor]]
+) -> Tensor:
+    """Φ(x) = u_end(M(x)) − u_start(x) − log|det ∂M/∂x| in kT ``(B,)``, of samples ``x`` of ``start``.
+
+    ⟨exp(−Φ)⟩ = Z_end/Z_start for any invertible M; if M takes one ensemble to the other, Φ is ΔF everywhere. Averaged
+    over samples of ``start`` it is ΔF + KL and thus a loss for M (learned free-energy perturbation).
+
+    Args:
+        transform: M with its log-determinant: ``call_and_ladj`` of a transform, and of its ``inv`` for the way back.
+
+    Source: Jarzynski 2002, arXiv:cond-mat/0109461; learned: Wirnsberger et al. 2020, arXiv:2002.04913.
+    """
+    y, ladj = transform(x)
+    return end.energy(y) - start.energy(x) - ladj
+
+
+def one_sided(work: Tensor) -> FreeEnergy:
+    """ΔF = −log⟨exp(−Φ)⟩ from (generalised) works of independent samples of one ensemble (Zwanzig).
+
+    The error √((1/ESS − 1)/n) sees what the samples see: when their works hardly overlap with those of the other
+    ensemble, the estimate is biased and its error too small. Where both ensembles are sampled use ``two_sided``.
+
+    Source: Zwanzig 1954, https://doi.org/10.1063/1.1740409.
+    """
+    share = float(ess(-work.detach()))
+    return FreeEnergy(-float(log_mean_weight(-work.detach())), float(max(1 / share - 1, 0) / len(work)) ** 0.5)
+
+
+@torch.no_grad()
+def two_sided(x0: Tensor, x1: Tensor, u0: Potential, u1: Potential, transform: Any) -> FreeEnergy:
+    """ΔF = F₁ − F₀ by BAR on the generalised works of a map M from ensemble 0 to 1 and of its inverse.
+
+    Args:
+        x0, x1: independent samples of either ensemble, other than those that M was trained on.
+        u0, u1: their energies in kT.
+        transform: M, with ``call_and_ladj`` and ``inv``.
+
+    Source: Hahn, Then 2009, arXiv:0811.3541; Wirnsberger et al. 2020, arXiv:2002.04913.
+    """
+    forward = generalised_work(x0, u0, u1, transform.call_and_ladj)
+    return bar(forward, generalised_work(x1, u1, u0, transform.inv.call_and_ladj))
+
+
+_FAR = 300.0  # kT
+
+
+def _pymbar() -> ModuleType:
+    """pymbar, without what it says at its import about optional packages."""
+    loggers = [logging.getLogger(name) for name in ("pymbar", "pymbar.timeseries", "pymbar.mbar_solvers")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        import pymbar
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+    return pymbar
