@@ -2,6 +2,7 @@
 
 from .dynamics import LangevinMiddle, Walkers
 from .energy import Energy, OpenMMEnergy
+from .flow_energy import FlowEnergy
 from .forcefield import TorchForceField
 from .free_energy import FreeEnergy, bar, generalised_work, mbar, one_sided, two_sided
 from .kernels import HMC, MALA, ULA, Kernel, Metropolis, Move, tune
@@ -20,6 +21,7 @@ __all__ = [
     "Annealed",
     "Chains",
     "Energy",
+    "FlowEnergy",
     "FreeEnergy",
     "IndependentMH",
     "Interpolated",
