@@ -1,5 +1,6 @@
 """Normalizing flows: invertible maps with exact densities, in the manner of zuko."""
 
+from .affine import AffineCoupling
 from .base import MixedBase
 from .body_frame import BodyFrame
 from .bump import SmoothBump
@@ -15,6 +16,7 @@ from .unbound import Unbound, circular_torsions
 from .whitening import Whiten
 
 __all__ = [
+    "AffineCoupling",
     "AutoregressiveAffine",
     "BodyFrame",
     "Composed",

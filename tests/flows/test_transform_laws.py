@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sciflow.flows import (
+    AffineCoupling,
     AutoregressiveAffine,
     BodyFrame,
     Composed,
@@ -107,6 +108,7 @@ def rigid_motions(x: Tensor) -> Tensor:
 
 TORSIONS = torch.tensor([False] * 9 + [True] * 3)
 CASES: dict[str, Callable[[], tuple]] = {
+    "affine": lambda: (perturbed(AffineCoupling(MASK, width=8)), frames()),
     "autoregressive": lambda: (autoregressive(), molecules().flatten(1)[:, :12]),
     "autoregressive, reversed, in chunks": lambda: (autoregressive(reverse=True, chunk=3), internal_coordinates()),
     "body frame": lambda: (BodyFrame(torch.tensor([2, 0, 5, 1, 4, 3])), molecules(), None, rigid_motions),
