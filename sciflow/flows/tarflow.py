@@ -156,18 +156,19 @@ def tarflow(
     chunk: int = 1,
     seed: int = 0,
 ) -> NormalizingFlow:
-    """Flow on Cartesian coordinates (B, N, 3) in nm: body frame, whitening, autoregressive blocks of atoms.
+    """Flow on Cartesian coordinates (B, N, 3) in nm: body frame, standardisation, autoregressive blocks of atoms.
 
     Densities are with respect to Cartesian volume modulo rigid motions (see `BodyFrame`), exactly: neither orientations
     nor a centre of mass are learnt, no noise is added, and no energy is adjusted. The tokens of a block are atoms (the
-    first one the triangle of the first three), from first to last and from last to first by turns. Coordinates and
-    whitening are in float64, the network in float32; ``.double()`` makes all of it float64.
+    first one the triangle of the first three), from first to last and from last to first by turns. They are not
+    decorrelated: that would mix atoms, and mixtures are harder to tell apart than atoms are to relate. Coordinates are
+    in float64, the network in float32; ``.double()`` makes all of it float64.
 
     The flow can produce the mirror image of a centre; where that is outside the target, its weight is zero.
 
     Args:
         order: LongTensor (N,), see `BodyFrame`; neighbours in the molecule best follow each other.
-        training_coordinates: (frames, N, 3) in nm; fits the whitening.
+        training_coordinates: (frames, N, 3) in nm; fits the standardisation.
         blocks: number of autoregressive blocks.
         width, depth, heads, chunk: of each, see `AutoregressiveAffine`.
         seed: names the initial weights.
@@ -187,7 +188,7 @@ def tarflow(
             AutoregressiveAffine(len(frame.order) - 2, 3, width, depth, heads, reverse=n % 2 == 1, chunk=chunk)
             for n in range(blocks)
         ]
-    return NormalizingFlow(MixedBase(numbers), Composed(frame, Whiten.fit(y, numbers), *stack))
+    return NormalizingFlow(MixedBase(numbers), Composed(frame, Whiten.standardise(y, numbers), *stack))
 
 
 def _solve_triangular(matrix: Tensor, vector: Tensor, upper: bool = False) -> Tensor:

@@ -53,17 +53,7 @@ class Whiten(ModuleTransform):
             InputError: for fewer than two frames, values that are not finite, or a real dimension that does not vary.
         """
         x = x.double()
-        if len(x) < 2:
-            raise InputError(f"whitening has {len(x)} training frames: give at least 2, better thousands")
-        if not x.isfinite().all():
-            frame = int((~x.isfinite()).any(-1).nonzero()[0])
-            raise InputError(f"training frame {frame} has coordinates that are not finite: remove it")
-        centre = torch.where(circular, _emptiest(x) + math.pi, x.mean(0))
-        deviation = x.std(0)
-        still = (~circular & (deviation <= 1e-9 * (1 + centre.abs()))).nonzero().flatten().tolist()
-        if still:
-            raise InputError(f"coordinates {still} do not vary over {len(x)} frames: free or drop them")
-        deviation[circular] = 1.0
+        centre, deviation = _moments(x, circular)
         standard = torch.where(circular, 0.0, (x - centre) / deviation)
         correlation = (standard.T @ standard + torch.eye(len(centre)).to(x)) / len(x)
         correlation[circular, circular] = 1.0
@@ -71,6 +61,12 @@ class Whiten(ModuleTransform):
         root = (vectors * values.rsqrt()) @ vectors.T / deviation
         inverse_root = deviation[:, None] * ((vectors * values.sqrt()) @ vectors.T)
         return cls(circular, _wrap_angles(centre, circular), root, inverse_root)
+
+    @classmethod
+    def standardise(cls, x: Tensor, circular: Tensor) -> "Whiten":
+        """The same without the correlations: real dimensions of frames ``x`` (n, D) get mean 0 and variance 1."""
+        centre, deviation = _moments(x.double(), circular)
+        return cls(circular, _wrap_angles(centre, circular), (1 / deviation).diag(), deviation.diag())
 
     def call_and_ladj(self, x: Float[Tensor, "*batch D"]) -> tuple[Float[Tensor, "*batch D"], Float[Tensor, "*batch"]]:
         x = x.to(self.root.dtype) - self.centre
@@ -82,6 +78,22 @@ class Whiten(ModuleTransform):
         y = y.to(self.root.dtype)
         x = torch.where(self.circular, y, y @ self.inverse_root.T) + self.centre
         return _wrap_angles(x, self.circular), -self.ladj.expand(x.shape[:-1])
+
+
+def _moments(x: Tensor, circular: Tensor) -> tuple[Tensor, Tensor]:
+    """Means (angles: the middle of their data) and standard deviations (angles: 1) of ``x`` (n, D)."""
+    if len(x) < 2:
+        raise InputError(f"whitening has {len(x)} training frames: give at least 2, better thousands")
+    if not x.isfinite().all():
+        frame = int((~x.isfinite()).any(-1).nonzero()[0])
+        raise InputError(f"training frame {frame} has coordinates that are not finite: remove it")
+    centre = torch.where(circular, _emptiest(x) + math.pi, x.mean(0))
+    deviation = x.std(0)
+    still = (~circular & (deviation <= 1e-9 * (1 + centre.abs()))).nonzero().flatten().tolist()
+    if still:
+        raise InputError(f"coordinates {still} do not vary over {len(x)} frames: free or drop them")
+    deviation[circular] = 1.0
+    return centre, deviation
 
 
 def _wrap_angles(x: Tensor, circular: Tensor) -> Tensor:
