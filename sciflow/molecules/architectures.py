@@ -1,14 +1,17 @@
 """The generators of molecular conformations: internal-coordinate spline flows and equivariant flow matching."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from openmm import app
 from torch import Tensor
 
-from ..errors import require_above
+from ..boltzmann import Energy
+from ..boltzmann.losses import Losses
+from ..errors import InputError, require_above
 from ..flows import spline_flow
 from ..manifolds import Euclidean, Normal
-from ..nets import EGNNField
+from ..nets import EGNNField, PaiNNField, PointCloudField, TensorProductField
 from ..objectives import FlowMatching
 from ..paths import Alignment, GeodesicPath, OptimalTransport
 from ..training import FieldModel, FlowModel, Model
@@ -16,47 +19,60 @@ from .zmatrix import zmatrix
 
 __all__ = ["EquivariantFlow", "SplineFlow"]
 
+FIELDS: dict[str, type[PointCloudField]] = {"egnn": EGNNField, "painn": PaiNNField, "e3nn": TensorProductField}
+
 
 @dataclass
 class SplineFlow:
     """Circular and linear rational-quadratic spline couplings on whitened internal coordinates (Noé et al. 2019,
-    arXiv:1812.01729; Durkan et al. 2019, arXiv:1906.04032; Köhler et al. 2021, arXiv:2110.00351)."""
+    arXiv:1812.01729; Durkan et al. 2019, arXiv:1906.04032; Köhler et al. 2021, arXiv:2110.00351).
+
+    ``loss`` names what it is trained by, ``losses`` has the settings of each."""
 
     couplings: int = 8
     width: int = 96
     bins: int = 8
+    loss: str = "forward_kl"
+    losses: Losses = field(default_factory=Losses)
 
     def __post_init__(self) -> None:
         require_above(0, "model.", self, "couplings", "width")
         require_above(1, "model.", self, "bins")
+        self.losses.named(self.loss)
 
-    def build(self, topology: app.Topology, frames: Tensor, seed: int = 0) -> Model:
-        return FlowModel(
-            spline_flow(
-                zmatrix(topology), frames, couplings=self.couplings, width=self.width, bins=self.bins, seed=seed
-            )
+    def build(self, topology: app.Topology, frames: Tensor, energy: Callable[[], Energy], seed: int = 0) -> Model:
+        loss = self.losses.named(self.loss)
+        flow = spline_flow(
+            zmatrix(topology), frames, couplings=self.couplings, width=self.width, bins=self.bins, seed=seed
         )
+        return FlowModel(flow, energy() if loss.needs_energy else None, loss)
 
 
 @dataclass
 class EquivariantFlow:
     """Flow matching in Cartesian coordinates with an equivariant field and aligned optimal transport
-    (Klein, Krämer & Noé 2023, arXiv:2306.15030; Satorras et al. 2021, arXiv:2102.09844)."""
+    (Klein, Krämer & Noé 2023, arXiv:2306.15030).
 
+    ``field`` is ``egnn`` (Satorras et al. 2021, arXiv:2102.09844), ``painn`` (Schütt et al. 2021, arXiv:2102.03150) or
+    ``e3nn``, tensor products up to degree 2 (Batzner et al. 2022, arXiv:2101.03164), of ``width`` and ``depth``."""
+
+    field: str = "egnn"
     width: int = 32
     depth: int = 3
 
     def __post_init__(self) -> None:
         require_above(0, "model.", self, "width", "depth")
+        if self.field not in FIELDS:
+            raise InputError(f"model.field={self.field!r} is not a field: use one of {', '.join(FIELDS)}")
 
-    def build(self, topology: app.Topology, frames: Tensor, seed: int = 0) -> Model:
+    def build(self, topology: app.Topology, frames: Tensor, energy: Callable[[], Energy], seed: int = 0) -> Model:
         manifold = Euclidean(3, centered=True)
-        names = [(a.residue.index, a.name) for a in topology.atoms()]
+        atoms = topology.getNumAtoms()
         return FieldModel(
-            field=EGNNField(atom_types=list(range(len(names))), width=self.width, depth=self.depth),
+            field=FIELDS[self.field](list(range(atoms)), width=self.width, depth=self.depth),
             path=GeodesicPath(manifold),
             coupling=OptimalTransport(cost=Alignment()),
             objective=FlowMatching(),
             prior=Normal(3, scale=float(frames.std()), centered=True),
-            event_shape=(len(names),),
+            event_shape=(atoms,),
         )

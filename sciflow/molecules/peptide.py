@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,12 +15,13 @@ import torch
 from openmm import app
 from torch import Tensor
 
-from ..boltzmann import OpenMMEnergy, WeightedSamples
+from ..boltzmann import Energy, OpenMMEnergy, TorchForceField, WeightedSamples
 from ..errors import InputError, require_above
 from ..study import Evaluation
 from ..training import Model, Progress, SafetensorsDataset, Samples, save_tensors
 from . import simulation
 from .ensembles import Ensembles
+from .labelled_energy import LabelledEnergy
 from .peptide_figures import captions, figures
 from .peptide_metrics import metrics
 from .reference import Reference, Tempering, load_reference, make_reference, shipped_reference
@@ -31,9 +33,12 @@ __all__ = ["Architecture", "Comparison", "PeptideStudy", "Simulation"]
 
 
 class Architecture(Protocol):
-    """What turns a molecule and its training frames ``(F, N, 3)`` into an untrained model."""
+    """What turns a molecule and its training frames ``(F, N, 3)`` into an untrained model.
 
-    def build(self, topology: app.Topology, frames: Tensor, seed: int) -> Model: ...
+    ``energy()`` is its target, for a model that is trained by it.
+    """
+
+    def build(self, topology: app.Topology, frames: Tensor, energy: Callable[[], Energy], seed: int) -> Model: ...
 
 
 @dataclass
@@ -132,8 +137,13 @@ class PeptideStudy:
     def model(self, data: Path) -> Model:
         if self.architecture is None:
             raise InputError("model: none chosen; say model=spline_flow or model=equivariant_flow")
-        topology = app.PDBFile(str(data / "topology.pdb")).topology
-        return self.architecture.build(topology, self.dataset(data, "train").tensors["x"], self.seed)
+        molecule = _prepared(data)
+
+        def energy() -> LabelledEnergy:
+            force_field = TorchForceField.from_openmm(molecule.system, self.temperature, torch.float32)
+            return LabelledEnergy(force_field, molecule.stereochemistry)
+
+        return self.architecture.build(molecule.topology, self.dataset(data, "train").tensors["x"], energy, self.seed)
 
     def write(self, samples: Samples, out: Path) -> None:
         """topology.pdb, samples.xtc (as drawn), equilibrium.xtc (resampled by weight), weights.csv (a row a sample)."""
@@ -153,9 +163,8 @@ class PeptideStudy:
         np.savetxt(out / "weights.csv", rows, fmt="%.6f", delimiter=",", header=header, comments="")
 
     def evaluate(self, samples: Samples, data: Path) -> Evaluation:
-        topology = app.PDBFile(str(data / "topology.pdb")).topology
-        system = openmm.XmlSerializer.deserialize((data / "system.xml").read_text())
-        molecule = MolecularSystem(topology, system, _positions(data))
+        molecule = _prepared(data)
+        topology, system = molecule.topology, molecule.system
         frames = torch.cat([self.dataset(data, split).tensors["x"] for split in ("train", "val", "test")])
         trajectory = mdtraj.Topology.from_openmm(topology)
         energy = self.energy(samples, molecule)
@@ -232,5 +241,9 @@ def _trajectory(x: Tensor, topology: mdtraj.Topology) -> mdtraj.Trajectory:
     return mdtraj.Trajectory(x.float().numpy(), topology)
 
 
-def _positions(data: Path) -> np.ndarray:
-    return np.asarray(mdtraj.load_pdb(str(data / "topology.pdb")).xyz[0], np.float64)
+def _prepared(data: Path) -> MolecularSystem:
+    """The molecule that the training data are of."""
+    topology = app.PDBFile(str(data / "topology.pdb")).topology
+    system = openmm.XmlSerializer.deserialize((data / "system.xml").read_text())
+    positions = mdtraj.load_pdb(str(data / "topology.pdb")).xyz[0]
+    return MolecularSystem(topology, system, np.asarray(positions, np.float64))

@@ -35,8 +35,8 @@ class Stereochemistry:
     def kept(self, x: Tensor) -> Tensor:
         """Which of the frames ``x (B, N, 3)`` have it, ``(B,)``."""
         x = x.double()
-        same_bonds = (_trans(x, self.peptide_bonds) == self.trans).all(-1)
-        return same_bonds & (_sign(x, self.centres) == self.handedness).all(-1)
+        same_bonds = (_trans(x, self.peptide_bonds) == self.trans.to(x.device)).all(-1)
+        return same_bonds & (_sign(x, self.centres) == self.handedness.to(x.device)).all(-1)
 
 
 def _trans(x: Tensor, bonds: Tensor) -> Tensor:

@@ -195,11 +195,19 @@ class FlowModel(Model):
             data.
     """
 
+    energy: Energy | None
+
     def __init__(self, flow: nn.Module, energy: Energy | None = None, loss: Loss | None = None) -> None:
         super().__init__()
         self.flow: Any = flow
-        self.energy = energy
+        self.__dict__["energy"] = energy  # not a module of this one: its tensors are no part of the trained model
         self.objective = loss or ForwardKL()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "FlowModel":
+        """The energy follows its flow to a device and a dtype."""
+        if isinstance(self.energy, nn.Module):
+            self.energy._apply(fn)
+        return super()._apply(fn, recurse)
 
     @property
     def evaluations(self) -> int:  # type: ignore[override]

@@ -23,6 +23,7 @@ class Loss(ABC):
     """
 
     memory: ClassVar[tuple[str, ...]] = ("evaluations",)
+    needs_energy: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         #: Target energies (with or without force) computed so far, one a sample.

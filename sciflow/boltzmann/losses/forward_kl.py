@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -16,6 +16,8 @@ __all__ = ["ForwardKL"]
 @dataclass
 class ForwardKL(Loss):
     """KL(data‖q) but for the data's entropy: −log q(x) of each datum. It needs no energy."""
+
+    needs_energy: ClassVar[bool] = False
 
     def __call__(
         self, flow: Any, energy: Energy | None, batch: Mapping[str, Tensor], generator: torch.Generator

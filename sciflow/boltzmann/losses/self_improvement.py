@@ -22,8 +22,8 @@ _LARGEST = 30.0  # log-weight above which the coefficient is its limit to roundi
 class SelfImprovement(Loss):
     r"""Forward KL on the data, then forward KL to the target itself through samples of the flow and data together.
 
-    Samples of r = (f q + p)/(f + 1), f fresh ones for each datum, give the gradient of KL(p‖q) with the control variate
-    :math:`E_q[∂_θ \log q] = 0`:
+    A batch of r = (f q + p)/(f + 1), f fresh samples for each datum, gives the gradient of KL(p‖q) with the control
+    variate :math:`E_q[∂_θ \log q] = 0`:
 
     .. math:: -∂_θ KL = E_r\left[\frac{p - q}{r} ∂_θ \log q\right]
        = E_r\left[\frac{(f + 1)(w - 1)}{f + w} ∂_θ \log q\right], \quad w = e^{-E - \log q - \log Z}.
@@ -34,7 +34,7 @@ class SelfImprovement(Loss):
 
     Args:
         start: fraction of training after which it begins; the flow must be near the target by then.
-        fresh: f, flow samples a datum. The batch grows (f + 1)-fold, and costs as many energies.
+        fresh: f. The batch keeps its size: the first f/(f + 1) of its data give way to fresh samples.
     """
 
     start: float = 0.7
@@ -54,10 +54,11 @@ class SelfImprovement(Loss):
     ) -> Tensor:
         if self.progress < self.start:
             return -flow.log_prob(batch["x"])
-        n = self.fresh * len(batch["x"])
+        size = len(batch["x"])
+        n = size - max(1, size // (self.fresh + 1))
         with torch.no_grad():
             x = flow.sample(n, generator=generator)[0]
-        x = torch.cat((x, batch["x"].to(x)))
+        x = torch.cat((x, batch["x"][n:].to(x)))
         logq = flow.log_prob(x)
         logw = -self.energy_of(energy, x) - logq.detach()
         now = torch.logsumexp(logw[:n], 0) - math.log(n)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...errors import require_above
+from ...errors import InputError, require_above
 from ..energy import Energy
 from .base import Loss
 from .softening import softened
@@ -20,27 +20,33 @@ class TrajectoryBalance(Loss):
     r"""(log w − ⟨log w⟩)² over paths of a :class:`sciflow.boltzmann.DiffusionSampler`, log w = −E(x_K) − log q(path).
 
     Trajectory balance asks for log w = log Z on every path; with the batch's mean for log Z, whose best value it is,
-    the loss is the variance of the log-weights. It needs no gradient through the path, nor of the energy. Energies
-    are bent as in ``ReverseKL``; a path of infinite energy counts nothing.
+    the loss is the variance of the log-weights. It needs no gradient through the path, nor of the energy, and holds on
+    any paths: those of training have ``explore`` times more noise at first, which fades linearly to none. Energies are
+    bent as in ``ReverseKL``; a path of infinite energy counts nothing.
 
     Args:
+        explore: additional noise at the start of training, as a fraction.
         cut: kT over the batch's median.
 
     Source: Malkin et al. 2022 (arXiv:2201.13259); Richter et al. 2020 (arXiv:2010.10436) for the variance; Zhang et al.
     2023 (arXiv:2310.02679) for diffusion samplers.
     """
 
+    explore: float = 0.5
     cut: float = 1000.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_above(0, "trajectory_balance.", self, "cut")
+        if self.explore < 0:
+            raise InputError(f"trajectory_balance.explore={self.explore} must not be negative")
 
     def __call__(
         self, flow: Any, energy: Energy | None, batch: Mapping[str, Tensor], generator: torch.Generator
     ) -> Tensor:
         with torch.no_grad():
-            states = flow.trajectory(len(batch["x"]), generator).states
+            spread = 1 + self.explore * (1 - self.progress)
+            states = flow.trajectory(len(batch["x"]), generator, spread).states
         value, _ = softened(self.energy_of(energy, states[-1]), self.cut)
         inside = value.isfinite()
         logw = torch.where(inside, -value - flow.path_log_density(states), 0.0)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,9 +15,8 @@ from .own_samples import Kept, drawn, sampled
 
 __all__ = ["TrustRegion", "constrained_weights"]
 
-_TEMPERATURES = 97  # tried, from 1 to _HOTTEST in equal steps of the logarithm
-_HOTTEST = 1e6
-_HALVINGS = 40
+_HOTTEST = 14.0  # logarithm of the highest temperature tried
+_HALVINGS = 20
 
 
 @dataclass
@@ -69,31 +68,43 @@ class TrustRegion(Loss):
 def constrained_weights(energy: Tensor, logq: Tensor, kl: float, entropy: float) -> Tensor:
     r"""Log-weights ``(n,)`` from samples of q to the q' of least KL(q'‖p) within ``kl`` of q and ``entropy`` below it.
 
-    log w = a (−E − T log q) with T = 1 + λ and a = 1/(1 + η + λ) ≤ 1/T. For each T of a fine grid, a is the largest
-    that the first constraint allows (KL(q'‖q) grows with a); T is the smallest for which the second then holds.
+    log w = a (−E − T log q) with T = 1 + λ and a = 1/(1 + η + λ) ≤ 1/T. For a given T the first constraint allows a up
+    to a largest value, and the entropy that is lost by then falls with T: two nested bisections.
     """
     energy, logq = energy.double(), logq.double()
     inside = energy.isfinite()
-    temperature = torch.logspace(0, math.log10(_HOTTEST), _TEMPERATURES, dtype=torch.float64, device=energy.device)
-    slope = -torch.where(inside, energy, 0.0) - temperature[:, None] * logq
+    bounded = torch.where(inside, energy, 0.0)
 
-    def weights(a: Tensor) -> Tensor:
-        return (a[:, None] * slope).masked_fill(~inside, -torch.inf)
+    def step(a: float, temperature: float) -> _Step:
+        logw = (a * (-bounded - temperature * logq)).masked_fill(~inside, -torch.inf)
+        normalised = logw.log_softmax(0)
+        w, gain = normalised.exp(), torch.where(inside, normalised + math.log(len(logw)), 0.0)  # log q'/q
+        return _Step(logw, float((w * gain).sum()), float((w * (logq + gain)).sum() - logq.mean()))
 
-    def gained(logw: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised weights and log(q'/q), ``(T, n)``."""
-        normalised = logw.log_softmax(1)
-        w = normalised.exp()
-        return w, torch.where(w > 0, normalised + math.log(w.shape[1]), 0.0)
+    def longest(temperature: float) -> _Step:
+        """Along the path to the target at a temperature."""
+        whole = step(1 / temperature, temperature)
+        if whole.kl <= kl:
+            return whole
+        low, high = 0.0, 1 / temperature
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            low, high = (middle, high) if step(middle, temperature).kl <= kl else (low, middle)
+        return step(low, temperature)
 
-    low, high = torch.zeros_like(temperature), 1 / temperature
+    found = longest(1.0)
+    if found.lost <= entropy:
+        return found.logw
+    low, high = 0.0, _HOTTEST  # logarithms of T
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        w, gain = gained(weights(middle))
-        within = (w * gain).sum(1) <= kl
-        low, high = torch.where(within, middle, low), torch.where(within, high, middle)
-    found = weights(low)
-    w, gain = gained(found)
-    lost = (w * (logq + gain)).sum(1) - logq.mean()
-    allowed = (lost <= entropy).double()
-    return found[torch.where(allowed.any(), allowed.argmax(), _TEMPERATURES - 1)]
+        low, high = (low, middle) if longest(math.exp(middle)).lost <= entropy else (middle, high)
+    return longest(math.exp(high)).logw
+
+
+class _Step(NamedTuple):
+    """From q to q': log-weights, KL(q'‖q), and the entropy lost."""
+
+    logw: Tensor
+    kl: float
+    lost: float

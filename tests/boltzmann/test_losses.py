@@ -1,0 +1,311 @@
+"""Losses against closed forms: gradients of divergences between Gaussians, zero where flow and target agree."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sciflow.boltzmann import importance
+from sciflow.boltzmann.diffusion_sampler import DiffusionSampler
+from sciflow.boltzmann.losses import (
+    AlphaTwo,
+    ForceMatching,
+    ForwardKL,
+    Loss,
+    Losses,
+    ReverseKL,
+    SelfImprovement,
+    TemperatureAnnealing,
+    TrajectoryBalance,
+    TrustRegion,
+)
+from sciflow.boltzmann.losses.softening import softened
+from sciflow.boltzmann.losses.trust_region import constrained_weights
+from sciflow.errors import InputError
+from sciflow.rng import normal, step_generator
+
+WIDTH = 1.2  # of the target
+N = 40_000
+
+
+class Gaussian(nn.Module):
+    """N(mean, diag e^(2 log_scale)), a flow of two dimensions with two parameters each."""
+
+    def __init__(self, mean: float = 0.0, scale: float = WIDTH) -> None:
+        super().__init__()
+        self.mean = nn.Parameter(torch.full((2,), mean, dtype=torch.float64))
+        self.log_scale = nn.Parameter(torch.full((2,), math.log(scale), dtype=torch.float64))
+
+    def sample(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        z = normal(n, 2, generator=generator, dtype=torch.float64)
+        x = self.mean + self.log_scale.exp() * z
+        return x, (-z.square() / 2 - self.log_scale - math.log(2 * math.pi) / 2).sum(-1)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        z = (x - self.mean) * (-self.log_scale).exp()
+        return (-z.square() / 2 - self.log_scale - math.log(2 * math.pi) / 2).sum(-1)
+
+
+class Target:
+    """exp(−energy) = 3 N(0, WIDTH²), counting how often it is asked; +∞ where x₁ is beyond ``wall``."""
+
+    def __init__(self, wall: float = math.inf) -> None:
+        self.asked, self.wall = 0, wall
+
+    def energy(self, x: Tensor) -> Tensor:
+        self.asked += len(x)
+        energy = (x / WIDTH).square().sum(-1) / 2 + math.log(2 * math.pi * WIDTH**2 / 3)
+        return torch.where(x[:, 0] > self.wall, torch.nan, energy)
+
+    def energy_and_force(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.energy(x), -x / WIDTH**2
+
+    def at(self, temperature: float) -> "Target":
+        raise NotImplementedError
+
+
+def data(n: int = N) -> Tensor:
+    return WIDTH * normal(n, 2, generator=step_generator(1), dtype=torch.float64)
+
+
+def by_energy_alone(name: str, samples: int = N) -> Loss:
+    """In its last phase, where it minimises a divergence to the target itself."""
+    loss = Losses(
+        trust_region=TrustRegion(samples=samples, kl=10.0, entropy=10.0),
+        temperature_annealing=TemperatureAnnealing(samples=samples),
+        fab=AlphaTwo(capacity=10 * samples, size=0.6),
+    ).named(name)
+    loss.progress = 0.999
+    return loss
+
+
+def gradient(loss: Loss, flow: Gaussian, x: Tensor) -> Tensor:
+    """Of the mean, with respect to mean and log-scale in each dimension, (2, 2)."""
+    value = loss(flow, Target(), {"x": x}, step_generator(2)).mean()
+    return torch.stack(torch.autograd.grad(value, (flow.mean, flow.log_scale)))
+
+
+def forward_kl(flow: Gaussian) -> Tensor:
+    return (flow.log_scale + (WIDTH**2 + flow.mean.square()) / (2 * (2 * flow.log_scale).exp())).sum()
+
+
+def reverse_kl(flow: Gaussian) -> Tensor:
+    return (((2 * flow.log_scale).exp() + flow.mean.square()) / (2 * WIDTH**2) - flow.log_scale).sum()
+
+
+def log_second_moment(flow: Gaussian) -> Tensor:
+    """log ∫ p²/q: dimension by dimension a Gaussian integral."""
+    s2, t2 = (2 * flow.log_scale).exp(), WIDTH**2
+    precision = 2 / t2 - 1 / s2
+    return (flow.log_scale - precision.log() / 2 + flow.mean.square() / (2 * s2) * (1 + 1 / (s2 * precision))).sum()
+
+
+def fisher(flow: Gaussian) -> Tensor:
+    """Forward KL, and E_p‖∇log q − ∇log p‖² as a fraction of E_p‖∇log p‖² = 2/WIDTH²."""
+    s2, t2 = (2 * flow.log_scale).exp(), WIDTH**2
+    square = ((1 / t2 - 1 / s2).square() * t2 + (flow.mean / s2).square()).sum()
+    return forward_kl(flow) + square * t2 / 2
+
+
+EXACT: dict[str, Callable[[Gaussian], Tensor]] = {
+    "forward_kl": forward_kl,
+    "reverse_kl": reverse_kl,
+    "force_matching": fisher,
+    "fab": log_second_moment,
+    "self_improvement": forward_kl,
+    "temperature_annealing": forward_kl,
+    "trust_region": forward_kl,
+}
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_gradients_are_those_of_the_divergence(name: str) -> None:
+    flow = Gaussian(0.5, 1.5)
+    exact = torch.stack(torch.autograd.grad(EXACT[name](flow), (flow.mean, flow.log_scale)))
+    # single-sample gradients are of order one and a half: five standard errors of their mean
+    torch.testing.assert_close(gradient(by_energy_alone(name), flow, data()), exact, atol=8 / math.sqrt(N), rtol=0)
+
+
+def test_without_path_gradient_the_mean_is_the_same() -> None:
+    flow = Gaussian(0.5, 1.5)
+    exact = torch.stack(torch.autograd.grad(reverse_kl(flow), (flow.mean, flow.log_scale)))
+    found = gradient(ReverseKL(path_gradient=False), flow, data())
+    torch.testing.assert_close(found, exact, atol=8 / math.sqrt(N), rtol=0)
+
+
+@pytest.mark.parametrize("name", ["reverse_kl", "self_improvement"])
+def test_where_flow_and_target_agree_every_sample_says_so(name: str) -> None:
+    """Zero to rounding from a batch of six, even of data that are not of the target: nothing is left to average."""
+    loss, biased = by_energy_alone(name), 3 + data(6)
+    assert gradient(loss, Gaussian(), biased).abs().max() < 1e-12
+    assert gradient(ForwardKL(), Gaussian(), biased).abs().max() > 0.1
+    assert gradient(ReverseKL(path_gradient=False), Gaussian(), biased).abs().max() > 0.01
+
+
+def test_forces_that_agree_leave_forward_kl() -> None:
+    x = data(6)
+    torch.testing.assert_close(gradient(ForceMatching(), Gaussian(), x), gradient(ForwardKL(), Gaussian(), x))
+
+
+def test_forces_that_come_with_the_data_cost_nothing() -> None:
+    flow, target, x = Gaussian(0.3), Target(), data(6)
+    computed = ForceMatching()(flow, target, {"x": x}, step_generator(0))
+    loss = ForceMatching()
+    torch.testing.assert_close(loss(flow, None, {"x": x, "force": -x / WIDTH**2}, step_generator(0)), computed)
+    assert (target.asked, loss.evaluations) == (6, 0)
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_energies_are_counted(name: str) -> None:
+    target = Target()
+    loss = Losses(temperature_annealing=TemperatureAnnealing(samples=50), trust_region=TrustRegion(samples=50)).named(
+        name
+    )
+    for progress in (0.0, 0.5, 0.9, 1.0):
+        loss.progress = progress
+        loss(Gaussian(), target, {"x": data(12)}, step_generator(3))
+    assert loss.evaluations == target.asked
+    assert loss.needs_energy == (target.asked > 0)
+    if loss.needs_energy:
+        with pytest.raises(InputError, match="needs an energy"):
+            by_energy_alone(name)(Gaussian(), None, {"x": data(12)}, step_generator(3))
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_infinite_energies_leave_gradients_finite(name: str) -> None:
+    """A third of the samples lies behind a wall, where the energy is not a number."""
+    loss, flow = by_energy_alone(name, 200), Gaussian()
+    value = loss(flow, Target(wall=0.5), {"x": data(200)}, step_generator(4))
+    assert value.shape == (200,)
+    for part in torch.autograd.grad(value.mean(), (flow.mean, flow.log_scale)):
+        assert part.isfinite().all()
+
+
+def test_self_improvement_empties_what_is_behind_a_wall() -> None:
+    flow = Gaussian()
+    loss = by_energy_alone("self_improvement")
+    value = loss(flow, Target(wall=0.5), {"x": data(6000)}, step_generator(4)).mean()
+    (slope,) = torch.autograd.grad(value, flow.mean)
+    assert slope[0] > 0.1  # descent moves the mean away from the wall
+    assert abs(slope[1]) < 0.1
+
+
+def test_softened_energies_grow_as_logarithms() -> None:
+    energy = torch.tensor([-5.0, 0.0, 0.0, 10.0, 10.0 * math.e, math.inf], dtype=torch.float64)
+    value, slope = softened(energy, cut=10.0)
+    torch.testing.assert_close(value, torch.tensor([-5.0, 0, 0, 10, 20, math.inf], dtype=torch.float64))
+    torch.testing.assert_close(slope, torch.tensor([1.0, 1, 1, 1, 1 / math.e, 0], dtype=torch.float64))
+
+
+QUANTILES = torch.special.ndtri((torch.arange(20_000, dtype=torch.float64) + 0.5) / 20_000)  # of q = N(0, 1)
+
+
+def variance_of(logw: Tensor) -> float:
+    return float((logw.softmax(0) * QUANTILES.square()).sum())
+
+
+def steps_from_standard_normal(target_variance: float, kl: float, entropy: float) -> float:
+    """Variance of the q' that is nearest to N(0, target_variance) under the two constraints."""
+    logq = -QUANTILES.square() / 2 - math.log(2 * math.pi) / 2
+    return variance_of(constrained_weights(QUANTILES.square() / (2 * target_variance), logq, kl, entropy))
+
+
+def test_a_trust_region_that_does_not_bind_is_importance_sampling() -> None:
+    assert steps_from_standard_normal(0.5, kl=9.0, entropy=9.0) == pytest.approx(0.5, abs=1e-3)  # quantiles
+
+
+@pytest.mark.parametrize("kl", [0.01, 0.1])
+def test_a_step_is_as_long_as_the_trust_region(kl: float) -> None:
+    v = steps_from_standard_normal(0.1, kl, entropy=9.0)
+    assert (v - 1 - math.log(v)) / 2 == pytest.approx(kl, rel=0.01)  # KL(N(0, v)‖N(0, 1)); quantiles
+    assert v < 1
+
+
+@pytest.mark.parametrize("entropy", [0.05, 0.3])
+def test_entropy_falls_no_faster_than_allowed(entropy: float) -> None:
+    v = steps_from_standard_normal(0.1, kl=9.0, entropy=entropy)
+    lost = -math.log(v) / 2
+    assert lost == pytest.approx(entropy, abs=1e-3)  # quantiles
+
+
+def test_samples_without_energy_get_no_weight() -> None:
+    energy = torch.where(QUANTILES > 0, torch.inf, 0.0)
+    logw = constrained_weights(energy, torch.zeros_like(QUANTILES), kl=0.1, entropy=0.1)
+    assert (logw[QUANTILES > 0] == -torch.inf).all()
+    assert logw[QUANTILES < 0].isfinite().all()
+
+
+def sampler(seed: int = 0) -> DiffusionSampler:
+    torch.manual_seed(seed)
+    return DiffusionSampler(2, steps=8, scale=1.5, width=16, depth=1).double()
+
+
+def test_without_drift_paths_end_as_they_begin() -> None:
+    """Each process is the other's reversal: the density of a path is the prior's at its end, sample by sample."""
+    diffusion = sampler()
+    x, logq = diffusion.sample(100, step_generator(0))
+    prior = torch.distributions.Normal(0.0, 1.5).log_prob(x).sum(-1)
+    torch.testing.assert_close(logq, prior, atol=1e-6, rtol=0)  # shares of the variance are rounded to float32
+    loss = TrajectoryBalance()(diffusion, Prior(), {"x": x}, step_generator(1))
+    assert loss.max() < 1e-10
+
+
+class Prior:
+    """The sampler's own prior, as an energy up to a constant."""
+
+    def energy(self, x: Tensor) -> Tensor:
+        return (x / 1.5).square().sum(-1) / 2
+
+
+def drifting() -> DiffusionSampler:
+    diffusion = sampler()
+    with torch.no_grad():
+        diffusion.field.outward.weight.normal_(0.0, 0.15, generator=step_generator(5))
+    return diffusion
+
+
+def test_weights_of_paths_are_exact_whatever_the_drift() -> None:
+    diffusion = drifting()
+    w = importance(diffusion, Target(), N, generator=step_generator(6), batch_size=N)
+    assert 0.02 < w.ess() < 0.95  # neither the target already, nor out of its sight
+    assert w.log_z() == pytest.approx(math.log(3), abs=5 / math.sqrt(N * w.ess()))
+    assert float(w.mean(w.x[:, 0].square())) == pytest.approx(WIDTH**2, abs=10 * WIDTH**2 / math.sqrt(N * w.ess()))
+
+
+def test_density_of_a_path_is_that_of_its_steps() -> None:
+    diffusion = drifting()
+    states, logq = diffusion.trajectory(5, step_generator(7))
+    torch.testing.assert_close(diffusion.path_log_density(states), logq)
+
+
+def test_a_path_does_not_depend_on_its_batch() -> None:
+    diffusion = drifting()
+    generators = [step_generator(0, i) for i in range(4)]
+    whole = diffusion.sample(4, generators)[0]
+    torch.testing.assert_close(diffusion.sample(2, [step_generator(0, i) for i in (2, 3)])[0], whole[2:])
+
+
+def test_names_and_settings_that_are_wrong_are_refused() -> None:
+    with pytest.raises(InputError, match=r"model\.loss='alpha' is not a loss: use one of forward_kl, reverse_kl"):
+        Losses().named("alpha")
+    for wrong in (
+        lambda: ReverseKL(cut=0),
+        lambda: SelfImprovement(start=1.0),
+        lambda: TemperatureAnnealing(hot=1.0),
+        lambda: TemperatureAnnealing(melt=1.0),
+        lambda: TrustRegion(kl=0.0),
+        lambda: TrajectoryBalance(explore=-1.0),
+    ):
+        with pytest.raises(InputError):
+            wrong()
+
+
+def test_a_named_loss_remembers_nothing() -> None:
+    losses = Losses()
+    first = losses.named("fab")
+    first(Gaussian(), Target(), {"x": data(8)}, step_generator(0))
+    again = losses.named("fab")
+    assert first.evaluations > 0
+    assert again.evaluations == 0
