@@ -4,6 +4,7 @@ from .architectures import EquivariantFlow, SplineFlow
 from .peptide import PeptideStudy, Simulation
 from .reference import Reference, load_reference, make_reference
 from .system import MolecularSystem, from_pdb, from_sequence
+from .tarflow import TarFlow
 from .zmatrix import zmatrix
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Reference",
     "Simulation",
     "SplineFlow",
+    "TarFlow",
     "from_pdb",
     "from_sequence",
     "load_reference",
