@@ -5,9 +5,11 @@ from .base import MixedBase
 from .body_frame import BodyFrame
 from .bump import SmoothBump
 from .coupling import SmoothCoupling, SplineCoupling
+from .heavy_tails import HeavyTailedBase
 from .internal_coordinates import InternalCoordinates
 from .mixed_coordinates import MixedCoordinates
 from .normalizing_flow import NormalizingFlow
+from .residual import ResidualBlock, estimate_log_prob, residual_blocks
 from .spline import EqualEndsSpline
 from .spline_flow import smooth_couplings, smooth_flow, spline_couplings, spline_flow
 from .tarflow import AutoregressiveAffine, tarflow
@@ -21,17 +23,21 @@ __all__ = [
     "BodyFrame",
     "Composed",
     "EqualEndsSpline",
+    "HeavyTailedBase",
     "InternalCoordinates",
     "MixedBase",
     "MixedCoordinates",
     "ModuleTransform",
     "NormalizingFlow",
+    "ResidualBlock",
     "SmoothBump",
     "SmoothCoupling",
     "SplineCoupling",
     "Unbound",
     "Whiten",
     "circular_torsions",
+    "estimate_log_prob",
+    "residual_blocks",
     "smooth_couplings",
     "smooth_flow",
     "spline_couplings",

@@ -16,6 +16,7 @@ from sciflow.flows import (
     InternalCoordinates,
     MixedCoordinates,
     ModuleTransform,
+    ResidualBlock,
     SmoothCoupling,
     SplineCoupling,
     Unbound,
@@ -33,12 +34,12 @@ ZMATRIX = torch.tensor([[0, -1, -1, -1], [1, 0, -1, -1], [2, 0, 1, -1], [3, 1, 0
 NUMBERS, ANGLES = torch.zeros(3, dtype=torch.bool), torch.ones(3, dtype=torch.bool)
 
 
-def perturbed(transform: ModuleTransform) -> ModuleTransform:
+def perturbed(transform: ModuleTransform, scale: float = 0.1) -> ModuleTransform:
     """Away from the identity, where gradients reach all of the network."""
     transform.double()
     with torch.no_grad():
         for parameter in transform.parameters():
-            parameter += 0.1 * torch.randn(parameter.shape, generator=GENERATOR, dtype=parameter.dtype)
+            parameter += scale * torch.randn(parameter.shape, generator=GENERATOR, dtype=parameter.dtype)
     return transform
 
 
@@ -131,6 +132,8 @@ CASES: dict[str, Callable[[], tuple]] = {
         seams_edges_and_tails(),
         CIRCULAR,
     ),
+    "residual": lambda: (perturbed(ResidualBlock(5, 8)), seams_edges_and_tails()),
+    "residual, strained": lambda: (perturbed(ResidualBlock(5, 32, lipschitz=0.99), 10), seams_edges_and_tails()),
     "stack": lambda: (perturbed(spline_couplings(CIRCULAR, 3, 8, 4, depth=1)), seams_edges_and_tails(), CIRCULAR),
     "composed": lambda: (Composed(Whiten.fit(frames(), CIRCULAR), coupling()), seams_edges_and_tails(), CIRCULAR),
 }
