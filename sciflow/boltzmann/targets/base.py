@@ -60,6 +60,14 @@ class Target(ABC):
             (gradient,) = torch.autograd.grad(energy.sum(), x)
         return energy.detach(), -torch.where(gradient.isfinite(), gradient, 0)
 
+    def states(self, x: Tensor) -> dict[str, Tensor]:
+        """Named observables between 0 and 1 of ``x``, ``(B,)`` each, whose means say how states are populated."""
+        return {}
+
+    def free_energy(self, x1: Tensor) -> Tensor | None:
+        """−ln p of the first coordinate at the values ``x1``, up to a constant, where it is known."""
+        return None
+
     def at(self, temperature: float) -> Self:
         return replace(self, temperature=temperature)
 

@@ -43,6 +43,12 @@ class DoubleWell(ExactTarget):
         u = self._well(x[..., 0])
         return u if self.dim == 1 else u + x[..., 1] ** 2 / 2
 
+    def states(self, x: Tensor) -> dict[str, Tensor]:
+        return {"right": x[:, 0] > 0}
+
+    def free_energy(self, x1: Tensor) -> Tensor:
+        return self._well(x1) / self.temperature
+
     @property
     def log_z(self) -> float:
         """By quadrature in x₁, exact to rounding."""
@@ -87,6 +93,13 @@ class ManyWell(ExactTarget):
 
     def potential(self, x: Tensor) -> Tensor:
         return self._well.potential(x.unflatten(-1, (-1, 2))).sum(-1)
+
+    def states(self, x: Tensor) -> dict[str, Tensor]:
+        """Share of the wells that are on their right side."""
+        return {"right": (x[:, ::2] > 0).double().mean(1)}
+
+    def free_energy(self, x1: Tensor) -> Tensor:
+        return self._well.free_energy(x1)
 
     @property
     def log_z(self) -> float:

@@ -59,6 +59,10 @@ class ParallelTempering:
         if self.hottest < 1 or (self.rungs > 1 and self.hottest == 1):
             raise InputError(f"reference.hottest={self.hottest}: it must be above 1 where there are several rungs")
 
+    @property
+    def sweeps(self) -> int:
+        return self.burn_in + self.draws * self.thinning
+
     def run(
         self, target: Target, seed: int = 0, device: str = "cpu", advance: Callable[[], object] = lambda: None
     ) -> Chains:
@@ -73,7 +77,7 @@ class ParallelTempering:
             torch.full_like(energy.temperatures, 0.01), leapfrogs=self.leapfrogs, centred=isinstance(target, Particles)
         )
         kept, accepted, swapped, swaps = [], torch.zeros_like(ladder), torch.zeros_like(ladder[1:]), 0
-        for n in range(self.burn_in + self.draws * self.thinning):
+        for n in range(self.sweeps):
             move = kernel.run(x, energy, self.sweep, generator)
             rate = move.accepted.reshape(self.rungs, self.chains).mean(1)
             if n < self.burn_in // 2:

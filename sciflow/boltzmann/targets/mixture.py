@@ -53,6 +53,11 @@ class GaussianMixture(ExactTarget):
     def log_z(self) -> float | None:
         return 0.0 if self.temperature == 1 else None
 
+    def states(self, x: Tensor) -> dict[str, Tensor]:
+        """Which centre is the nearest."""
+        nearest = self.modes_of(x)
+        return {f"mode_{k}": nearest == k for k in range(self.modes)}
+
     def modes_of(self, x: Tensor) -> Tensor:
         """Index ``(B,)`` of the nearest centre."""
         return torch.cdist(x.double(), self.means.to(x.device)).argmin(1)

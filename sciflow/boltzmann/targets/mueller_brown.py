@@ -46,6 +46,17 @@ class MuellerBrown(ExactTarget):
         dx, dy = x[..., :1] - x0, x[..., 1:] - y0
         return self.scale * (depth * torch.exp(a * dx**2 + b * dx * dy + c * dy**2)).sum(-1)
 
+    def states(self, x: Tensor) -> dict[str, Tensor]:
+        """Above the higher saddle, where the deepest minimum is."""
+        return {"upper": x[:, 1] - x[:, 0] > 1.446}
+
+    def free_energy(self, x1: Tensor) -> Tensor:
+        """Integrated over y by the same quadrature, at the nearest column of its grid."""
+        n, (low, high) = self._grid.cells, self._grid.box[0]
+        columns = -torch.logsumexp(self._grid.log_mass.reshape(n, n), 1)
+        index = ((x1 - low) / (high - low) * n).long()
+        return torch.where((index >= 0) & (index < n), columns[index.clamp(0, n - 1)], torch.inf)
+
     @property
     def log_z(self) -> float:
         """By quadrature, exact to rounding."""

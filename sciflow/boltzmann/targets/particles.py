@@ -91,6 +91,10 @@ class DW4(Particles):
     def spacing(self) -> float:
         return self.distance
 
+    def states(self, x: Tensor) -> dict[str, Tensor]:
+        """Share of the pairs in the outer well."""
+        return {"far": (self.squared_distances(x) > self.distance**2).double().mean(1)}
+
     def potential(self, x: Tensor) -> Tensor:
         delta = self.squared_distances(x).sqrt() - self.distance
         return (self.a * delta + self.b * delta**2 + self.c * delta**4).sum(-1)
@@ -100,9 +104,8 @@ class DW4(Particles):
 class LennardJones(Particles):
     """n particles in space, u = pair_factor Σ_{i≠j} (r⁻¹² − 2r⁻⁶) + trap/2 Σ_i |x_i − x̄|².
 
-    The sum is over *ordered* pairs: with pair_factor = 1 each pair is counted twice, its well is 2 deep, and this is
-    the law of the samples in print (Köhler, Klein & Noé 2020, arXiv:2006.02425): the virial of those holds for no other.
-    Some works have one half.
+    The sum is over *ordered* pairs: with pair_factor = 1 each pair is counted twice and its well is 2 deep. Samples in
+    print obey the virial for this factor only (Köhler, Klein & Noé 2020, arXiv:2006.02425); some works have one half.
     """
 
     n: int = 13
