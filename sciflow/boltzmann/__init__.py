@@ -10,6 +10,7 @@ from .logweights import bootstrap, elbo, ess, eubo, forward_ess, forward_kl, rev
 from .mcmc import ISIR, Chains, IndependentMH, LocalGlobal, NeuTra, Pulled, autocorrelation_time, markov_chain
 from .potentials import Interpolated, LogDensity, Potential
 from .smc import Annealed, ais, smc
+from .stochastic import StochasticFlow, StochasticLayer
 from .tempering import ParallelTempering, population_annealing
 from .weights import Profile, WeightedSamples, importance
 
@@ -37,6 +38,8 @@ __all__ = [
     "Potential",
     "Profile",
     "Pulled",
+    "StochasticFlow",
+    "StochasticLayer",
     "TorchForceField",
     "Walkers",
     "WeightedSamples",
