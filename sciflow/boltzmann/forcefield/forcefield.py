@@ -13,6 +13,7 @@ from .read import read_terms
 __all__ = ["TorchForceField"]
 
 _R = unit.MOLAR_GAS_CONSTANT_R.value_in_unit(unit.kilojoule_per_mole / unit.kelvin)
+_HEAP = 2**25 - 2**16  # bytes; glibc maps what is larger than 32 MB
 _MATRIX_BYTES = {"cpu": 2**19, "cuda": 2**28}  # of one (N, N, B) matrix: on a CPU a few of them share its cache
 
 
@@ -40,6 +41,9 @@ class TorchForceField(nn.Module):
         self.terms = nn.ModuleList(terms)
         self.register_buffer("masses", masses)
         self.temperature = temperature
+        # Once a block of this size was freed, glibc keeps temporaries of a megabyte on its heap. Before, each of them
+        # would be pages of its own, faulted in one by one: up to half of the time.
+        torch.empty(_HEAP, dtype=torch.uint8)
 
     @classmethod
     def from_openmm(

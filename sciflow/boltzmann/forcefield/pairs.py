@@ -207,10 +207,10 @@ class Pairs(nn.Module):
         self.register_buffer("diagonal", torch.eye(n, dtype=torch.float64)[..., None])
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        d = x[:, :, None] - x[:, None]
-        r2 = (d * d).sum(0)
+        dx, dy, dz = (c[:, None] - c[None] for c in x)
+        r2 = torch.addcmul(torch.addcmul(dx * dx, dy, dy), dz, dz)
         inverse = (r2 + self.diagonal).rsqrt()
         pair = Geometry(r2, (r2 + self.diagonal) * inverse, inverse)
         energies, slopes = zip(*[term(pair) for term in self.terms], strict=True)
         slope = sum(slopes[1:], slopes[0])
-        return sum(energies[1:], energies[0]), 2 * (slope * d).sum(2)
+        return sum(energies[1:], energies[0]), 2 * torch.stack([(slope * d).sum(1) for d in (dx, dy, dz)])
