@@ -8,7 +8,7 @@ Independent walkers run in parallel and are kept in ``OUT/walkers``; a later cal
 import json
 import os
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import torch
 
 from ..errors import InputError
 from ..training import Progress
+from .equilibrium import Engine, Ladders, equilibrium
 from .simulation import KB, Replicas, replica_exchange
 from .system import MolecularSystem
 from .torsions import backbone_residues, phi_psi
@@ -27,6 +28,8 @@ __all__ = ["BIN_EDGES", "Reference", "Tempering", "load_reference", "make_refere
 
 BIN_EDGES = np.linspace(-180, 180, 73)  # degrees, for φ and for ψ
 _BLOCKS = 10  # of each walker, for the errors
+_MANY = 20  # walkers: enough to take errors over them
+_START = Ladders(walkers=256, hot_steps=5_000, stages=2, stage_steps=200)  # of the engine torch, at least
 
 
 @dataclass
@@ -98,26 +101,32 @@ def make_reference(
     walkers: int,
     about: dict[str, Any],
     command: str,
+    engine: Engine = "openmm",
 ) -> Reference:
     """Run what is missing of ``walkers`` replica-exchange runs and write the tables to ``out``.
 
     ``about`` says what was simulated, and walkers of anything else in ``out`` are refused; ``command`` is recorded.
-    Errors are standard errors over ten blocks of every walker, so they see correlations up to a tenth of a walker.
+    Errors are standard errors over the walkers if there are many, else over ten blocks of every walker, and then they
+    see correlations up to a tenth of a walker. The engine ``torch`` runs all that are missing in one batch, from
+    annealed starts.
     """
     store = Path(out) / "walkers"
     store.mkdir(parents=True, exist_ok=True)
-    about |= {"temperature_K": temperature}
+    about |= {"temperature_K": temperature} | ({"engine": engine} if engine == "torch" else {})
     _same_settings(store / "settings.json", about | {"tempering": vars(tempering)})
     temperatures = tempering.temperatures(temperature)
     missing = [w for w in range(walkers) if not (store / f"{w}.npz").exists()]
-    jobs = [(molecule, temperatures, tempering, store / f"{w}.npz") for w in missing]
-    workers = min(max(1, len(missing)), len(os.sched_getaffinity(0)))
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        list(pool.map(_walk, jobs))
+    if engine == "torch" and missing:
+        _walk_together(molecule, temperature, tempering, missing, store)
+    else:
+        jobs = [(molecule, temperatures, tempering, store / f"{w}.npz") for w in missing]
+        workers = min(max(1, len(missing)), len(os.sched_getaffinity(0)))
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            list(pool.map(_walk, jobs))
     runs = [Replicas(**np.load(store / f"{w}.npz")) for w in range(walkers)]
     about |= {
         "command": command,
-        "platform": molecule.platform,
+        "platform": molecule.platform if engine == "openmm" else "torch",
         "walkers": walkers,
         "temperatures_K": [round(float(t), 1) for t in temperatures],
         "md_steps": walkers * tempering.rounds * tempering.steps * tempering.replicas,
@@ -132,6 +141,30 @@ def _walk(job: tuple[MolecularSystem, np.ndarray, Tempering, Path]) -> None:
     with Progress(f"walker {path.stem}", tempering.rounds) as bar:
         seed = tempering.seed + int(path.stem)
         replicas = replica_exchange(molecule, temperatures, tempering.rounds, tempering.steps, seed, bar.advance)
+    _save(replicas, path)
+
+
+def _walk_together(
+    molecule: MolecularSystem, temperature: float, tempering: Tempering, walkers: list[int], store: Path
+) -> None:
+    ladders = replace(
+        _START,
+        walkers=max(_START.walkers, 2 * len(walkers)),
+        ladders=len(walkers),
+        rungs=tempering.replicas,
+        rounds=tempering.rounds,
+        swap=tempering.steps,
+    )
+    with Progress(f"{len(walkers)} walkers", ladders.ticks) as bar:
+        seed = tempering.seed + walkers[0]
+        ensemble = equilibrium(molecule, temperature, tempering.hottest, ladders, seed, bar.advance)
+    first = tempering.rounds // 10
+    for w, frames, energies in zip(walkers, ensemble.frames, ensemble.energies, strict=True):
+        energies = KB * temperature * energies[first:].double()
+        _save(Replicas(frames[first:].numpy(), energies.numpy(), ensemble.acceptance.numpy()), store / f"{w}.npz")
+
+
+def _save(replicas: Replicas, path: Path) -> None:
     part = path.with_suffix(".part.npz")
     np.savez(part, **vars(replicas))
     part.rename(path)
@@ -142,7 +175,7 @@ def _write_tables(molecule: MolecularSystem, runs: list[Replicas], kt: float, ab
     kept = [molecule.stereochemistry.kept(torch.from_numpy(run.frames)).numpy() for run in runs]
     residues = backbone_residues(topology)
     frames = [np.degrees(phi_psi(run.frames[k], topology)) for run, k in zip(runs, kept, strict=True)]
-    blocks = [block for run in frames for block in np.array_split(run, _BLOCKS)]
+    blocks = [block for run in frames for block in np.array_split(run, 1 if len(runs) >= _MANY else _BLOCKS)]
     angles = np.concatenate(blocks)
     energies = np.concatenate([run.energies[k] for run, k in zip(runs, kept, strict=True)]) / kt
 

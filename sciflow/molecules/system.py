@@ -19,6 +19,7 @@ from openmm import app, unit
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
+from ..boltzmann import Energy, OpenMMEnergy, TorchForceField
 from ..errors import InputError
 from .stereochemistry import Stereochemistry
 
@@ -53,6 +54,13 @@ class MolecularSystem:
     def platform(self) -> str:
         """OpenMM platform of all simulations: timed once, and carried along to every process."""
         return fastest_platform(self.system, self.positions)
+
+    def energy(self, temperature: float) -> Energy:
+        """Its energy in float64: in torch, or by OpenMM where torch does not know the force field."""
+        try:
+            return TorchForceField.from_openmm(self.system, temperature)
+        except InputError:
+            return OpenMMEnergy(self.system, temperature)
 
     def write_pdb(self, path: Path) -> None:
         """Topology and minimised coordinates as a PDB file."""
