@@ -62,7 +62,7 @@ def histogram(values: Tensor, edges: Tensor, weights: Tensor | None = None) -> T
     """Shares ``(K + 2,)`` of ``values (n, …)`` below, in and above the bins; ``weights (n,)`` are of whole rows."""
     flat = values.reshape(len(values), -1).double()
     weights = torch.ones(len(flat)).to(flat) if weights is None else weights.to(flat)
-    index = torch.bucketize(flat, edges.to(flat), right=True).flatten()
+    index = torch.bucketize(flat.contiguous(), edges.to(flat), right=True).flatten()
     mass = flat.new_zeros(len(edges) + 1).index_add_(0, index, weights[:, None].expand_as(flat).flatten())
     return mass / mass.sum()
 

@@ -1,0 +1,192 @@
+"""A study of an energy: splits that do not leak, a perfect model with perfect numbers, files that others open."""
+
+import json
+import math
+
+import mdtraj
+import numpy as np
+import pytest
+import torch
+
+from sciflow.boltzmann.targets import DW4, DoubleWell, HarmonicTrap, LennardJones, ManyWell, ParallelTempering
+from sciflow.errors import InputError
+from sciflow.manifolds import center
+from sciflow.paths import Alignment
+from sciflow.physics import EnergyStudy, ParticleFlow, VectorFlow
+from sciflow.physics.architectures import Aligned, Planar
+from sciflow.physics.ensembles import Ensembles
+from sciflow.physics.figures import captions, figures
+from sciflow.physics.metrics import metrics
+from sciflow.rng import normal, step_generator
+from sciflow.training import Samples, TensorsDataset, TrainerConfig, fit, load_tensors
+
+
+def _perfect(target, n, key, temperature=1.0):
+    """Exact draws of a target, or of the same at another temperature, with their exact log-density."""
+    proposal = target.at(temperature)
+    x = proposal.sample(n, step_generator(9, key))
+    logq = -proposal.energy(x) - proposal.log_z
+    return Samples(x, logq, 1)
+
+
+def _ensembles(target, temperature=1.0, n=4000):
+    samples = _perfect(target, n, 0, temperature)
+    train, test = (_perfect(target, n, k).x for k in (1, 2))
+    proposal = target.at(temperature)
+    scored = samples._replace(test_logp=-proposal.energy(test) - proposal.log_z)
+    return Ensembles.of(target, scored, train, test, seed=0)
+
+
+@pytest.mark.parametrize("target", [ManyWell(dim=4), HarmonicTrap(n=4, d=3)], ids=str)
+def test_a_perfect_model_has_perfect_weights_and_distances_at_their_floors(target):
+    found = metrics(_ensembles(target))
+    for name in ("ess", "ess_clipped", "forward_ess"):
+        assert found[name].value == pytest.approx(1, abs=1e-9)
+    for name in ("log_z", "elbo", "eubo"):
+        assert found[name].value == pytest.approx(target.log_z, abs=1e-9)
+        assert found[name].reference == target.log_z
+    for name in ("energy_w2", "energy_w2_reweighted"):
+        # the reference is one more draw of the same: within a factor of a few, never far below
+        assert 0.2 < found[name].value / found[name].reference < 5
+    assert 0.7 < found["w2"].value / found["w2"].reference < 1.4
+    assert abs(found["virial_data"].value - 1) < 4 * found["virial_data"].error
+
+
+def test_weights_mend_a_model_that_is_too_hot():
+    target = HarmonicTrap(n=3, d=2)
+    found = metrics(_ensembles(target, temperature=1.3, n=8000))
+    # of a Gaussian in k = 4 dimensions weighed from temperature T to 1: E[w]²/E[w²] = ((2T − 1)/T²)^(k/2)
+    assert found["ess"].value == pytest.approx((2 * 1.3 - 1) / 1.3**2 * (2 * 1.3 - 1) / 1.3**2, abs=0.03)
+    assert found["log_z"].value == pytest.approx(target.log_z, abs=5 * found["log_z"].error)
+    assert found["elbo"].value < target.log_z < found["eubo"].value
+    assert found["forward_ess"].value == pytest.approx(found["ess"].value, abs=0.05)
+    mean = found["mean_energy_reweighted"]
+    assert abs(mean.value - 2) < 5 * mean.error  # dof/2
+    assert found["energy_w2_reweighted"].value < 0.4 * found["energy_w2"].value
+    assert found["distances_tv_reweighted"].value < 0.5 * found["distances_tv"].value
+
+
+def test_populations_and_profile_of_a_model_that_is_too_hot():
+    found = metrics(_ensembles(DoubleWell(), temperature=2.0, n=8000))
+    right = found["p_right_reweighted"]
+    assert abs(right.value - right.reference) < 5 * (right.error + 0.5 / 8000**0.5)
+    assert abs(found["p_right"].value - right.reference) > 0.05
+    assert found["free_energy_rmse"].value < 0.3 * found["free_energy_rmse"].floor
+
+
+def test_without_densities_there_are_no_weights():
+    target = LennardJones(3)
+    x = target.start(50, step_generator(0))
+    e = Ensembles.of(target, Samples(x, None, 1), x, x, 0)
+    assert e.weights is None
+    assert not {"ess", "log_z", "energy_w2_reweighted"} & set(metrics(e))
+    assert set(figures(e)) == {"energies", "distances"}
+    assert set(figures(e)) <= set(captions(e))
+
+
+def test_samples_without_a_finite_energy_are_refused():
+    x = torch.zeros(5, 3, 3)
+    with pytest.raises(InputError, match="none of the 5 samples"):
+        Ensembles.of(LennardJones(3), Samples(x, None, 1), x, x, 0)
+
+
+def test_chains_stay_whole(tmp_path):
+    study = EnergyStudy("DW4", reference=ParallelTempering(chains=10, burn_in=10, draws=6, thinning=1, sweep=2))
+    study.prepare(None, tmp_path)
+    parts = {name: load_tensors(tmp_path / f"{name}.safetensors")["x"] for name in ("train", "val", "test")}
+    assert {name: len(x) for name, x in parts.items()} == {"train": 42, "val": 6, "test": 12}
+    chains = study.reference.run(DW4(), 0).x.float()
+    for name, first, last in (("test", 0, 2), ("val", 2, 3), ("train", 3, 10)):
+        expected = {row.tobytes() for row in chains[first:last].flatten(0, 1).numpy()}
+        assert {row.tobytes() for row in parts[name].numpy()} == expected
+    meta = json.loads((tmp_path / "meta.json").read_text())
+    assert len(meta["accepted"]) == 1
+
+
+def test_clusters_are_written_as_others_read_them(tmp_path):
+    study = EnergyStudy("HarmonicTrap", {"n": 4, "d": 2})
+    samples = _perfect(HarmonicTrap(n=4, d=2), 30, 0)
+    study.write(samples, tmp_path)
+    trajectory = mdtraj.load(str(tmp_path / "samples.xtc"), top=str(tmp_path / "topology.pdb"))
+    np.testing.assert_allclose(trajectory.xyz[..., :2], samples.x.numpy(), atol=2e-3)  # what XTC rounds to
+    assert (trajectory.xyz[..., 2] == 0).all()
+    table = np.genfromtxt(tmp_path / "weights.csv", delimiter=",", names=True)
+    np.testing.assert_allclose(table["logw"], -table["energy"] - table["logq"], atol=1e-4)
+    assert mdtraj.load(str(tmp_path / "equilibrium.xtc"), top=str(tmp_path / "topology.pdb")).n_frames == 30
+
+
+def test_vectors_are_written_as_tables(tmp_path):
+    study = EnergyStudy("DoubleWell")
+    study.write(_perfect(DoubleWell(), 20, 0, temperature=2.0), tmp_path)
+    table = np.genfromtxt(tmp_path / "samples.csv", delimiter=",", names=True)
+    assert table.dtype.names == ("x1", "x2")
+    assert len(table) == 20
+
+
+@pytest.mark.parametrize(
+    ("study", "message"),
+    [
+        (EnergyStudy("DW5"), "DW5: not found; use one of DW4"),
+        (EnergyStudy("Particles"), "not a Target that can be drawn"),
+        (EnergyStudy("nowhere.Target"), "not found"),
+        (EnergyStudy("LennardJones", {"m": 13}), "unexpected keyword argument 'm'"),
+    ],
+)
+def test_targets_that_are_not_there_are_refused(study, message):
+    with pytest.raises(InputError, match=message):
+        _ = study.energy
+
+
+def test_a_target_of_ones_own_is_found():
+    study = EnergyStudy("sciflow.boltzmann.targets.double_well.DoubleWell", {"dim": 1, "temperature": 2.0})
+    assert study.energy == DoubleWell(dim=1, temperature=2.0)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "target"),
+    [(VectorFlow(), DW4()), (VectorFlow(), DoubleWell(dim=1)), (ParticleFlow(), DoubleWell())],
+)
+def test_models_of_other_states_are_refused(architecture, target):
+    with pytest.raises(InputError, match="model="):
+        architecture.build(target, target.start(20), 0)
+
+
+def test_sources_are_turned_and_relabelled_towards_their_data():
+    target = DW4()
+    x1 = target.start(16, step_generator(0))
+    x0 = center(normal(16, 4, 2, generator=step_generator(1), dtype=x1.dtype))
+    pair = Aligned(Alignment(permutable=[range(4)])).pair(x0, x1)
+    moved = torch.cdist(pair.x0, pair.x0).flatten(1).sort(1).values
+    torch.testing.assert_close(moved, torch.cdist(x0, x0).flatten(1).sort(1).values)  # the same clusters
+    assert ((pair.x0 - x1).square().sum((1, 2)) <= (x0 - x1).square().sum((1, 2)) + 1e-9).all()
+    assert pair.x1 is not x0
+    assert (pair.x0 - x1).square().sum() < 0.7 * (x0 - x1).square().sum()
+
+
+def test_the_field_of_the_plane_keeps_its_symmetries():
+    model = ParticleFlow(width=8, depth=2).build(DW4(), DW4().start(10), 0).double()
+    field = model.field
+    assert isinstance(field, Planar)
+    x, t = center(normal(3, 4, 2, generator=step_generator(0), dtype=torch.float64)), torch.full((3,), 0.3).double()
+    turn = torch.tensor([[math.cos(1), -math.sin(1)], [math.sin(1), math.cos(1)]], dtype=torch.float64)
+    order = torch.tensor([2, 0, 3, 1])
+    v = field.velocity(x, t)
+    torch.testing.assert_close(field.velocity((x @ turn.T)[:, order] + 3.0, t), (v @ turn.T)[:, order])
+    assert v.abs().max() > 1e-6
+    assert v.mean(1).abs().max() < 1e-9
+
+
+def test_a_flow_of_two_wells_learns_their_constant():
+    study = EnergyStudy("DoubleWell", frames=4000, architecture=VectorFlow(couplings=2, width=16, bins=12))
+    target = study.energy
+    x = target.sample(4000, step_generator(0)).float()
+    model = study.architecture.build(target, x, 0)
+    fit(model, TensorsDataset({"x": x}), TrainerConfig(steps=150, batch_size=256, lr=1e-2, clip=20.0, ema=0.98))
+    samples = model.sample(4000, generator=step_generator(1))
+    test = target.sample(2000, step_generator(2))
+    with torch.no_grad():
+        scored = samples._replace(test_logp=model.log_prob(test))
+    found = metrics(Ensembles.of(target, scored, x, test, 0))
+    assert found["ess"].value > 0.5
+    assert found["log_z"].value == pytest.approx(target.log_z, abs=0.1)
+    assert found["elbo"].value < target.log_z < found["eubo"].value
