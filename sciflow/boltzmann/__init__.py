@@ -10,6 +10,7 @@ from .logweights import bootstrap, elbo, ess, eubo, forward_ess, forward_kl, rev
 from .mcmc import ISIR, Chains, IndependentMH, LocalGlobal, NeuTra, Pulled, autocorrelation_time, markov_chain
 from .potentials import Interpolated, LogDensity, Potential
 from .smc import Annealed, ais, smc
+from .steering import at_temperature, heated, reweighted
 from .stochastic import StochasticFlow, StochasticLayer
 from .tempering import ParallelTempering, population_annealing
 from .weights import Profile, WeightedSamples, importance
@@ -44,6 +45,7 @@ __all__ = [
     "Walkers",
     "WeightedSamples",
     "ais",
+    "at_temperature",
     "autocorrelation_time",
     "bar",
     "bootstrap",
@@ -53,12 +55,14 @@ __all__ = [
     "forward_ess",
     "forward_kl",
     "generalised_work",
+    "heated",
     "importance",
     "markov_chain",
     "mbar",
     "one_sided",
     "population_annealing",
     "reverse_kl",
+    "reweighted",
     "smc",
     "tune",
     "two_sided",
