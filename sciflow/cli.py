@@ -103,6 +103,8 @@ def _parser(command: str) -> argparse.ArgumentParser:
     if command == "reference":
         parser.add_argument("--walkers", type=int, default=4, help="independent runs; default: 4")
         parser.add_argument("--rounds", type=int, default=40_000, help="length of each; default: 40000")
+        engines = ("auto", "openmm", "torch")
+        parser.add_argument("--engine", choices=engines, default="auto", help="auto is torch on a GPU")
     if command in ("prepare", "run"):
         parser.add_argument("--raw", type=Path, help="folder of fetched data; default: data/raw, if it is there")
     if command in ("train", "sample", "evaluate"):
@@ -191,7 +193,7 @@ def _reference(args: argparse.Namespace) -> None:
     config = _config(args)
     if not hasattr(config.study, "make_reference"):
         raise InputError(f"study {config.name} has no reference to simulate")
-    print(config.study.make_reference(args.out, args.walkers, args.rounds))
+    print(config.study.make_reference(args.out, args.walkers, args.rounds, args.engine))
 
 
 def _show_config(args: argparse.Namespace) -> None:

@@ -15,21 +15,22 @@ import torch
 from openmm import app
 from torch import Tensor
 
-from ..boltzmann import Energy, OpenMMEnergy, TorchForceField, WeightedSamples
+from ..boltzmann import Energy, TorchForceField, WeightedSamples
 from ..errors import InputError, require_above
 from ..study import Evaluation
-from ..training import Model, Progress, SafetensorsDataset, Samples, save_tensors
-from . import simulation
+from ..training import Model, SafetensorsDataset, Samples, save_tensors
 from .ensembles import Ensembles
+from .equilibrium import chosen_engine
 from .labelled_energy import LabelledEnergy
 from .peptide_figures import captions, figures
 from .peptide_metrics import metrics
 from .reference import Reference, Tempering, load_reference, make_reference, shipped_reference
 from .system import FORCE_FIELD, MolecularSystem, from_pdb, from_sequence
 from .torsions import backbone_residues, phi_psi
+from .training_runs import Simulation, training_runs
 from .zmatrix import zmatrix
 
-__all__ = ["Architecture", "Comparison", "PeptideStudy", "Simulation"]
+__all__ = ["Architecture", "Comparison", "PeptideStudy"]
 
 
 class Architecture(Protocol):
@@ -39,25 +40,6 @@ class Architecture(Protocol):
     """
 
     def build(self, topology: app.Topology, frames: Tensor, energy: Callable[[], Energy], seed: int) -> Model: ...
-
-
-@dataclass
-class Simulation:
-    """Molecular dynamics that makes the training data: ``runs`` short runs from the frames of one hot run."""
-
-    hot_temperature: float = 1000.0  # kelvin
-    hot_spacing: int = 5_000  # steps (fs) between two seeds
-    runs: int = 120
-    equilibration: int = 4_000  # steps thrown away at the start of each run
-    steps: int = 32_000  # per run
-    stride: int = 25  # steps between two frames
-
-    def __post_init__(self) -> None:
-        require_above(0, "simulation.", self, "hot_temperature", "hot_spacing", "steps", "stride")
-        require_above(2, "simulation.", self, "runs")
-        require_above(-1, "simulation.", self, "equilibration")
-        if self.stride > self.steps:
-            raise InputError(f"simulation.stride={self.stride} must not exceed simulation.steps={self.steps}")
 
 
 @dataclass
@@ -90,31 +72,17 @@ class PeptideStudy:
 
     def prepare(self, raw: Path | None, out: Path) -> None:
         """Simulate and split by runs: train, val and test frames ``x (F, N, 3)`` in nm, topology.pdb, system.xml."""
-        molecule, sim = self.molecule, self.simulation
+        molecule = self.molecule
         zmatrix(molecule.topology)  # what later stages would refuse is refused before the simulation
         phi_psi(molecule.positions[None], mdtraj.Topology.from_openmm(molecule.topology))
-        stereochemistry = molecule.stereochemistry
-        with Progress("hot run", sim.runs) as bar:
-            seeds = simulation.hot_seeds(
-                molecule, sim.hot_temperature, sim.runs, sim.hot_spacing, self.seed, bar.advance
-            )
-        seeds = seeds[stereochemistry.kept(torch.as_tensor(seeds)).numpy()]
-        if len(seeds) < 3:
-            raise InputError(
-                f"simulation.hot_temperature={sim.hot_temperature}: only {len(seeds)} of {sim.runs} hot frames kept "
-                "the stereochemistry, and 3 are needed; lower it, or raise simulation.runs"
-            )
-        with Progress("short runs", len(seeds)) as bar:
-            runs = simulation.short_runs(
-                molecule, seeds, self.temperature, sim.steps, sim.stride, sim.equilibration, self.seed, bar.advance
-            )
-        frames = torch.from_numpy(runs)
+        runs = training_runs(molecule, self.temperature, self.simulation, self.seed)
+        frames = runs.frames
         run = torch.arange(len(frames)) % min(12, len(frames))
         parts = {"test": frames[run == 0], "val": frames[run == 1], "train": frames[run > 1]}
         counts, dropped = {}, 0
         for split, part in parts.items():
             x = part.flatten(0, 1)
-            kept = stereochemistry.kept(x)
+            kept = molecule.stereochemistry.kept(x)
             dropped += int((~kept).sum())
             counts[split] = int(kept.sum())
             save_tensors({"x": x[kept] - x[kept].mean(1, keepdim=True)}, out / f"{split}.safetensors")
@@ -124,11 +92,10 @@ class PeptideStudy:
             "units": {"x": "nm"},
             "frames": counts,
             "split": "by simulation run",
-            "seeds": {"hot frames": sim.runs, "kept": len(seeds)},
-            "platform": molecule.platform,
             "dropped": {"stereochemistry or cis peptide bond": dropped},
-            "bias": f"basin populations are those of seeds at {sim.hot_temperature:g} K, not of {self.temperature:g} K",
+            "energy": type(molecule.energy(self.temperature)).__name__,
         }
+        meta |= runs.about
         (out / "meta.json").write_text(json.dumps(meta, indent=1))
 
     def dataset(self, data: Path, split: str) -> SafetensorsDataset:
@@ -164,9 +131,8 @@ class PeptideStudy:
 
     def evaluate(self, samples: Samples, data: Path) -> Evaluation:
         molecule = _prepared(data)
-        topology, system = molecule.topology, molecule.system
         frames = torch.cat([self.dataset(data, split).tensors["x"] for split in ("train", "val", "test")])
-        trajectory = mdtraj.Topology.from_openmm(topology)
+        trajectory = mdtraj.Topology.from_openmm(molecule.topology)
         energy = self.energy(samples, molecule)
         weighted = self.weigh(samples, energy, molecule)
         thin = frames[:: max(1, len(frames) // 5000)]
@@ -175,21 +141,22 @@ class PeptideStudy:
             data=phi_psi(frames.numpy(), trajectory),
             samples=phi_psi(weighted.x.numpy(), trajectory),
             energy=energy.numpy(),
-            data_energy=OpenMMEnergy(system, self.temperature).energy(thin.double()).numpy(),
+            data_energy=molecule.energies(thin, self.temperature).numpy(),
             weighted=weighted,
             reference=self._reference(),
             topology=trajectory,
         )
         return Evaluation(metrics(ensembles, self.seed), figures(ensembles, self.seed), captions(ensembles))
 
-    def make_reference(self, out: Path, walkers: int, rounds: int) -> str:
+    def make_reference(self, out: Path, walkers: int, rounds: int, engine: str = "openmm") -> str:
         """Simulate the equilibrium by replica exchange and write its tables to ``out``; returns what was found."""
+        chosen = chosen_engine(engine, self.molecule.system, "--engine")
         about = {"molecule": self._name, "forcefield": list(self.forcefield)}
         settings = [self._name, f"forcefield=[{','.join(self.forcefield)}]", f"temperature={self.temperature:g}"]
-        flags = ["--walkers", str(walkers), "--rounds", str(rounds), "--out", str(out)]
+        flags = ["--walkers", str(walkers), "--rounds", str(rounds), "--engine", chosen, "--out", str(out)]
         command = shlex.join(["sciflow", "reference", "study=peptide", *settings, f"seed={self.seed}", *flags])
         tempering = Tempering(rounds=rounds, seed=self.seed)
-        reference = make_reference(self.molecule, out, self.temperature, tempering, walkers, about, command)
+        reference = make_reference(self.molecule, out, self.temperature, tempering, walkers, about, command, chosen)
         rows = zip(reference.residues, reference.delta_f, reference.delta_f_error, strict=True)
         found = [
             f"ΔF(φ>0) of {residue} = {value:.3f} ± {error:.3f} kT"
@@ -215,7 +182,7 @@ class PeptideStudy:
     def energy(self, samples: Samples, molecule: MolecularSystem) -> Tensor:
         """Potential energy ``(B,)`` of samples ``x (B, N, 3)`` in kT, float64."""
         assert isinstance(samples.x, Tensor)
-        return OpenMMEnergy(molecule.system, self.temperature).energy(samples.x.double())
+        return molecule.energies(samples.x, self.temperature)
 
     def weigh(self, samples: Samples, energy: Tensor, molecule: MolecularSystem) -> WeightedSamples:
         """Importance weights towards the Boltzmann distribution of ``molecule``, given the samples' energies."""

@@ -18,6 +18,7 @@ import torch
 from openmm import app, unit
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom
+from torch import Tensor
 
 from ..boltzmann import Energy, OpenMMEnergy, TorchForceField
 from ..errors import InputError
@@ -30,6 +31,7 @@ FORCE_FIELD = ("amber99sbildn.xml", "amber99_obc.xml")
 _ONE_LETTER = dict(ALA="A", ARG="R", ASN="N", ASP="D", CYS="C", GLN="Q", GLU="E", GLY="G", HIS="H", ILE="I")
 _ONE_LETTER |= dict(LEU="L", LYS="K", MET="M", PHE="F", PRO="P", SER="S", THR="T", TRP="W", TYR="Y", VAL="V")
 _EMBEDDINGS = 50
+_ON_GPU = 2**16  # frames at a time
 _CAPS = {"ACE": "at the start", "NME": "at the end"}
 
 
@@ -61,6 +63,14 @@ class MolecularSystem:
             return TorchForceField.from_openmm(self.system, temperature)
         except InputError:
             return OpenMMEnergy(self.system, temperature)
+
+    def energies(self, x: Tensor, temperature: float) -> Tensor:
+        """Energies ``(B,)`` in kT of frames ``(B, N, 3)`` in nm, float64; a GPU is used if there is one."""
+        energy, x = self.energy(temperature), x.double()
+        if not (isinstance(energy, TorchForceField) and torch.cuda.is_available()):
+            return energy.energy(x)
+        energy.cuda()
+        return torch.cat([energy.energy(part.cuda()).cpu() for part in x.split(_ON_GPU)])
 
     def write_pdb(self, path: Path) -> None:
         """Topology and minimised coordinates as a PDB file."""

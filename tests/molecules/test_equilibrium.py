@@ -7,9 +7,10 @@ import torch
 
 from sciflow.boltzmann import OpenMMEnergy, TorchForceField
 from sciflow.errors import InputError
-from sciflow.molecules import from_sequence
+from sciflow.molecules import Simulation, from_sequence
 from sciflow.molecules.equilibrium import Ladders, chosen_engine, equilibrium, runs_from
 from sciflow.molecules.reference import Tempering, make_reference
+from sciflow.molecules.training_runs import training_runs
 
 SMALL = Ladders(walkers=24, hot_steps=60, stages=2, stage_steps=10, ladders=6, rungs=6, rounds=8, swap=20)
 ALA2 = from_sequence("ACE-ALA-NME")
@@ -74,6 +75,17 @@ def test_molecules_without_a_torch_force_field_have_openmms():
     molecule = from_sequence("ACE-ALA-NME")
     molecule.system.addForce(openmm.CustomExternalForce("x^2"))
     assert isinstance(molecule.energy(300.0), OpenMMEnergy)
+
+
+def test_training_runs_by_torch_start_from_the_equilibrium():
+    sim = Simulation("torch", 500.0, runs=5, equilibration=4, steps=20, stride=5, ladders=SMALL)
+    runs = training_runs(ALA2, 300.0, sim, seed=0)
+    assert runs.frames.shape == (5, 4, ALA2.n_atoms, 3)
+    assert ALA2.stereochemistry.kept(runs.frames.flatten(0, 1)).all()
+    assert runs.about["engine"] == "torch"
+    assert runs.about["md_steps"] == 24 * (60 + 100) + 6 * 6 * 8 * 20 + 5 * 24
+    with pytest.raises(InputError, match=r"simulation\.engine=gpu"):
+        Simulation("gpu")
 
 
 @pytest.mark.parametrize(
