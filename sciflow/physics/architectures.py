@@ -1,11 +1,15 @@
 """The generators of vectors and of clusters: spline couplings, and equivariant flow matching."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..boltzmann import HMC, Metropolis
 from ..boltzmann.losses import Losses
+from ..boltzmann.stochastic import StochasticLayer
 from ..boltzmann.targets import Particles, Target
 from ..errors import InputError, require_above
 from ..flows import Composed, MixedBase, NormalizingFlow, Whiten, spline_couplings
@@ -13,7 +17,9 @@ from ..manifolds import Euclidean, Normal
 from ..nets import EGNNField, Field
 from ..objectives import FlowMatching, Late
 from ..paths import Alignment, Coupling, GeodesicPath, Independent
-from ..training import FieldModel, FlowModel, Model
+from ..rng import Generator
+from ..training import FieldModel, FlowModel, Model, Samples
+from ..training.models import Coupler
 
 __all__ = ["ParticleFlow", "VectorFlow"]
 
@@ -62,14 +68,19 @@ class ParticleFlow:
     Attributes:
         width, depth: of the graph network.
         lateness: of the training times 1 − (1 − u)^lateness; above 1 they crowd near the data.
+        relax: rounds of Markov moves under the target after the flow, see `Relaxed`; 0 for the flow alone.
+        size: step size of those moves, in units of length.
     """
 
     width: int = 32
     depth: int = 3
     lateness: float = 1.5
+    relax: int = 0
+    size: float = 0.025
 
     def __post_init__(self) -> None:
-        require_above(0, "model.", self, "width", "depth", "lateness")
+        require_above(0, "model.", self, "width", "depth", "lateness", "size")
+        require_above(-1, "model.", self, "relax")
 
     def build(self, target: Target, frames: Tensor, seed: int = 0) -> Model:
         if not isinstance(target, Particles):
@@ -78,7 +89,7 @@ class ParticleFlow:
         if d not in (2, 3):
             raise InputError(f"model=particle_flow: particles in {d} dimensions, where 2 and 3 are known")
         network = EGNNField(width=self.width, depth=self.depth)
-        return FieldModel(
+        flow = FieldModel(
             field=network if d == 3 else Planar(network),
             path=GeodesicPath(Euclidean(d, centered=True)),
             coupling=Aligned(Alignment(permutable=[range(n)])),
@@ -87,6 +98,44 @@ class ParticleFlow:
             event_shape=(n,),
             clock=Late(self.lateness),
         )
+        return Relaxed(flow, target, self.relax, self.size) if self.relax else flow
+
+
+class Relaxed(Model):
+    """A model followed by Markov moves under its target, in ``rounds`` of ten steps of a random walk
+    and one of Hamiltonian Monte Carlo: the last layers of a stochastic normalizing flow.
+
+    Samples come nearer to the target, and their weights stay what they were before the moves: ``logq`` is that of the
+    whole path. Read the result beside the same moves from draws of the prior.
+
+    Source: Wu, Köhler & Noé 2020 (arXiv:2002.06707).
+    """
+
+    def __init__(self, model: Model, target: Target, rounds: int, size: float) -> None:
+        super().__init__()
+        self.model = model
+        centred = isinstance(target, Particles)
+        walk, flight = Metropolis(size, centred=centred), HMC(size, centred=centred, leapfrogs=8)
+        self.layers = [StochasticLayer(walk, target, 10), StochasticLayer(flight, target, 1)] * rounds
+
+    @property
+    def coupler(self) -> Coupler | None:  # type: ignore[override]
+        return self.model.coupler
+
+    def loss(self, batch: Mapping[str, Any], generator: torch.Generator) -> Tensor:
+        return self.model.loss(batch, generator)
+
+    @torch.no_grad()
+    def sample(
+        self, n: int, cond: dict[str, Tensor] | None = None, generator: Generator = None, **sampler: Any
+    ) -> Samples:
+        drawn = self.model.sample(n, cond, generator, **sampler)
+        assert isinstance(drawn.x, Tensor)
+        x, logq = drawn.x.double(), None if drawn.logq is None else drawn.logq.double()
+        for layer in self.layers:
+            x, back = layer(x, generator)
+            logq = None if logq is None else logq - back
+        return Samples(x, logq, drawn.nfe)
 
 
 @dataclass(frozen=True)

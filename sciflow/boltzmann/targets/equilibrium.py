@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError, require_above
-from ...rng import step_generator, uniform
+from ...rng import step_generator
 from ..kernels import HMC, Kernel, resized
+from ..tempering import exchanges
 from .base import Target
 from .particles import Particles
 
@@ -83,7 +84,12 @@ class ParallelTempering:
             if n < self.burn_in // 2:
                 change = (4 * (n + 1) ** -0.6 * (rate - _ACCEPTED)).exp().clamp(1 / _LARGEST, _LARGEST).log()
                 kernel = resized(kernel, change.repeat_interleave(self.chains))
-            x, share = self._exchange(move.x, move.energy, ladder, n % 2, generator)
+            x, share = move.x, torch.zeros_like(ladder[1:])
+            if n % 2 < self.rungs - 1:
+                u = move.energy.reshape(self.rungs, self.chains) * ladder[:, None]
+                source, tried = exchanges(u, ladder, n % 2, generator)
+                x = x.unflatten(0, source.shape)[source, torch.arange(self.chains, device=x.device)].flatten(0, 1)
+                share = tried.nan_to_num(nan=0.0)
             advance()
             if n < self.burn_in:
                 continue
@@ -92,25 +98,6 @@ class ParallelTempering:
                 kept.append(x[: self.chains])
         # every other sweep tries a pair of neighbours
         return Chains(torch.stack(kept, 1), accepted / swaps, 2 * swapped / swaps)
-
-    def _exchange(
-        self, x: Tensor, energy: Tensor, ladder: Tensor, parity: int, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """Swap neighbours (parity, parity+1), (parity+2, parity+3), … with the Metropolis probability."""
-        rungs, chains = self.rungs, self.chains
-        share = torch.zeros_like(ladder[1:])
-        low = torch.arange(rungs - 1, device=x.device)[parity::2]
-        if not len(low):
-            return x, share
-        u = energy.reshape(rungs, chains) * ladder[:, None]
-        gain = (1 / ladder[low] - 1 / ladder[low + 1])[:, None] * (u[low] - u[low + 1])
-        swap = uniform(len(low), chains, generator=generator, dtype=gain.dtype).log() < gain
-        source = torch.arange(rungs, device=x.device)[:, None].repeat(1, chains)
-        source[low] += swap.long()
-        source[low + 1] -= swap.long()
-        share[low] = swap.to(share.dtype).mean(1)
-        column = torch.arange(chains, device=x.device)
-        return x.unflatten(0, (rungs, chains))[source, column].flatten(0, 1), share
 
 
 @dataclass(frozen=True)
