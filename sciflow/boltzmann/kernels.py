@@ -99,7 +99,9 @@ class Kernel(ABC):
 
     def sizes(self, x: Tensor) -> Tensor:
         """Step sizes that broadcast against ``x``."""
-        return per_sample(torch.as_tensor(self.size, dtype=x.dtype, device=x.device), x)
+        if isinstance(self.size, Tensor):
+            return per_sample(self.size.to(x), x)
+        return x.new_full((), self.size)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from ..errors import InputError
+
 __all__ = ["Here", "Interpolated", "LogDensity", "Potential", "look"]
 
 
@@ -73,16 +75,28 @@ class Here(NamedTuple):
 
 
 def look(energy: Potential, x: Tensor, force: bool = True) -> Here:
-    """Energy, and force if asked for, at ``x``; differentiable with gradients on and an ``x`` that requires them."""
-    if torch.is_grad_enabled() and x.requires_grad:
-        u = energy.energy(x)
+    """Energy, and force if asked for, at ``x``; differentiable with gradients on and an ``x`` that requires them.
+
+    An energy that autograd does not know, such as OpenMM's, is differentiable once, by its force.
+
+    Raises:
+        InputError: where the derivative of such a force is wanted.
+    """
+    if isinstance(energy, Interpolated):
+        return energy.mix(look(energy.start, x, force), look(energy.end, x, force))
+    if not (torch.is_grad_enabled() and x.requires_grad):
+        return Here(*energy.energy_and_force(x)) if force else Here(energy.energy(x))
+    u = energy.energy(x)
+    if u.requires_grad:
         if not force:
             return Here(u)
         (gradient,) = torch.autograd.grad(u.sum(), x, create_graph=True)
         return Here(u, -torch.where(gradient.isfinite(), gradient, 0))
-    if isinstance(energy, Interpolated):
-        return energy.mix(look(energy.start, x, force), look(energy.end, x, force))
-    return Here(*energy.energy_and_force(x)) if force else Here(energy.energy(x))
+    u, known = energy.energy_and_force(x.detach())
+    if force and known.any():
+        raise InputError(f"forces of {type(energy).__name__} have no derivative: train with Metropolis moves")
+    along = (known * x).flatten(1).sum(1)  # its derivative is the force
+    return Here(u - along + along.detach(), known if force else None)
 
 
 def per_sample(values: Tensor, x: Tensor) -> Tensor:

@@ -40,9 +40,8 @@ class StochasticFlow(nn.Module):
     invertible layer that is its log-determinant, for a kernel in detailed balance under u it is u(y_{k−1}) − u(y_k).
     Then ⟨exp(−energy(x) − log q)⟩ = Z at any parameters, and weights are exact, though no density of x is known.
 
-    Two losses train it: ``energy.energy(x) + logq`` of ``sample`` (reverse KL of paths), ``-path_log_prob(data)``
-    (forward KL of paths); both bound those of the points. Their gradients pass through the moves with the noise held
-    and the decisions to accept as they fell, as in the paper.
+    It is trained by `PathKL`. Gradients pass through the moves with the noise held and the decisions to accept as they
+    fell, as in the paper.
 
     Args:
         base: prior of the latents.

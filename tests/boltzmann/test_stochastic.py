@@ -8,10 +8,12 @@ from torch import Tensor, nn
 
 from sciflow.boltzmann.free_energy import bar
 from sciflow.boltzmann.kernels import HMC, MALA, ULA, Kernel, Metropolis
+from sciflow.boltzmann.losses import PathKL
 from sciflow.boltzmann.potentials import LogDensity
 from sciflow.boltzmann.stochastic import StochasticFlow
 from sciflow.boltzmann.targets import DoubleWell
 from sciflow.boltzmann.weights import importance
+from sciflow.errors import InputError
 from sciflow.flows import AffineCoupling, Composed, MixedBase, NormalizingFlow
 from sciflow.rng import normal, sample_generators, step_generator
 
@@ -123,16 +125,54 @@ def test_gradients_of_both_losses_are_those_of_the_held_noise(name: str, way: st
         assert float(gradient) == pytest.approx(float((up - down).detach()) / 2e-6, rel=1e-4, abs=1e-7)
 
 
+class Foreign:
+    """An energy that autograd cannot follow."""
+
+    def energy(self, x: Tensor) -> Tensor:
+        return SHALLOW.energy(x.detach())
+
+    def energy_and_force(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return SHALLOW.energy_and_force(x)
+
+
+def test_a_foreign_energy_is_followed_by_its_force() -> None:
+    """Metropolis moves need one derivative, which is the force; Langevin's need two."""
+    gradients = []
+    for energy in (SHALLOW, Foreign()):
+        flow = stochastic(Metropolis(0.3), energy)
+        flow.sample(20, step_generator(16))[1].sum().backward()
+        gradients.append([parameter.grad for parameter in flow.parameters()])
+    torch.testing.assert_close(gradients[0], gradients[1])
+    with pytest.raises(InputError, match="Foreign have no derivative"):
+        stochastic(ULA(0.1), Foreign()).sample(20, step_generator(16))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_the_loss_of_both_ways(share: float) -> None:
+    """By value and gradient it is the mean of −log q of data's paths and E + log q of fresh ones."""
+    flow, x = stochastic(Metropolis(0.3)), SHALLOW.sample(30, step_generator(17))
+    found = PathKL(share)(flow, Foreign(), {"x": x}, step_generator(18))
+    found.mean().backward()
+    gradients = [parameter.grad.clone() for parameter in flow.parameters()]
+    flow.zero_grad()
+    generator = step_generator(18)
+    backward = -flow.path_log_prob(x, generator) if share < 1 else torch.zeros(30)
+    y, logq = flow.sample(30, generator) if share > 0 else (x, -SHALLOW.energy(x))
+    expected = (1 - share) * backward + share * (SHALLOW.energy(y) + logq)
+    expected.mean().backward()
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(gradients, [parameter.grad for parameter in flow.parameters()])
+
+
 def test_training_raises_the_effective_size() -> None:
     flow, n = stochastic(Metropolis(0.4), steps=4), 2000
     before = importance(flow, SHALLOW, n, generator=step_generator(10)).ess()
-    optimizer = torch.optim.Adam(flow.parameters(), 1e-2)
+    optimizer, loss = torch.optim.Adam(flow.parameters(), 1e-2), PathKL()
     for step in range(150):
-        data = SHALLOW.sample(128, step_generator(11, step))
-        x, logq = flow.sample(128, step_generator(12, step))
-        loss = (SHALLOW.energy(x) + logq).mean() - flow.path_log_prob(data, step_generator(13, step)).mean()
         optimizer.zero_grad()
-        loss.backward()
+        loss(
+            flow, SHALLOW, {"x": SHALLOW.sample(128, step_generator(11, step))}, step_generator(12, step)
+        ).mean().backward()
         optimizer.step()
     after = importance(flow, SHALLOW, n, generator=step_generator(14)).ess()
     assert after > 1.2 * before

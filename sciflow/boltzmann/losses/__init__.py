@@ -5,6 +5,7 @@ from .base import Loss
 from .choice import Losses
 from .force_matching import ForceMatching
 from .forward_kl import ForwardKL
+from .path_kl import PathKL
 from .reverse_kl import ReverseKL
 from .self_improvement import SelfImprovement
 from .temperature_annealing import TemperatureAnnealing
@@ -17,6 +18,7 @@ __all__ = [
     "ForwardKL",
     "Loss",
     "Losses",
+    "PathKL",
     "ReverseKL",
     "SelfImprovement",
     "TemperatureAnnealing",
