@@ -143,6 +143,7 @@ class PeptideStudy:
             energy=energy.numpy(),
             data_energy=molecule.energies(thin, self.temperature).numpy(),
             weighted=weighted,
+            test_logw=self._test_logw(samples, molecule, data),
             reference=self._reference(),
             topology=trajectory,
         )
@@ -197,6 +198,13 @@ class PeptideStudy:
                 "train longer (trainer.steps) or draw more samples (sampler.n)"
             )
         return WeightedSamples(x, logq, torch.where(inside, -energy - logq, -torch.inf))
+
+    def _test_logw(self, samples: Samples, molecule: MolecularSystem, data: Path) -> Tensor | None:
+        """Log-weights of the held-out frames; None without their likelihood, or where the frames are biased."""
+        if samples.test_logp is None or json.loads((data / "meta.json").read_text()).get("engine") != "torch":
+            return None
+        x = self.dataset(data, "test").tensors["x"]
+        return -molecule.energies(x, self.temperature) - samples.test_logp.double()
 
     def _reference(self) -> Reference | None:
         if self.evaluation.reference is not None:

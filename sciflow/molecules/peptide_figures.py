@@ -102,7 +102,10 @@ def _energies(e: Ensembles) -> Figure:
     bins = np.linspace(low, high, 90)
     known = np.isfinite(e.energy)
     if e.reference is not None:
-        ax.plot(*e.reference.energy, "--", color=_REFERENCE, label="replica exchange")
+        quantiles = e.reference.energy
+        density = np.diff(np.linspace(0, 1, len(quantiles), endpoint=False)[::5]) / np.diff(quantiles[::5])
+        centres = (quantiles[:-5:5] + quantiles[5::5]) / 2
+        ax.plot(centres, density, "--", color=_REFERENCE, label="replica exchange")
     weights = e.weighted.weights.numpy()[known]
     for label, colour, energy, w in (
         ("training data", _DATA, e.data_energy, None),

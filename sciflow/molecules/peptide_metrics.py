@@ -3,6 +3,8 @@
 import numpy as np
 import torch
 
+from ..boltzmann import logweights
+from ..boltzmann.distances import energy_w2
 from ..study import Metric
 from .ensembles import Ensembles, density, minus_log
 
@@ -19,7 +21,8 @@ def metrics(e: Ensembles, seed: int = 0) -> dict[str, Metric]:
     n, weighted, ref = len(e.weighted), e.weighted, e.reference
     energy = torch.from_numpy(np.where(weighted.logw.isfinite().numpy(), e.energy, 0.0))  # weight 0 times anything is 0
     mean_energy, energy_error = weighted.bootstrap(lambda w: (w * energy).sum() / w.sum(), seed=seed)
-    true_energy = None if ref is None else float(np.average(ref.energy[0], weights=ref.energy[1]))
+    true_energy = None if ref is None else float(ref.energy.mean())
+    log_z, log_z_error = logweights.bootstrap(logweights.log_mean_weight, weighted.logw, seed=seed)
     found = {
         "ess": Metric(weighted.ess(), None, n, 1 / n, None, "fraction"),
         "ess_clipped": Metric(weighted.ess_clipped(1e-4), None, n, 1 / n, None, "fraction"),
@@ -28,7 +31,22 @@ def metrics(e: Ensembles, seed: int = 0) -> dict[str, Metric]:
         "mean_energy": Metric(
             float(mean_energy), float(energy_error), n, float(e.data_energy.mean()), true_energy, "kT"
         ),
+        "log_z": Metric(log_z, log_z_error, n, None, None, "nat"),
     }
+    if e.test_logw is not None:
+        eubo, eubo_error = logweights.bootstrap(logweights.eubo, e.test_logw, seed=seed)
+        found |= {
+            "eubo": Metric(eubo, eubo_error, len(e.test_logw), None, log_z, "nat"),
+            "forward_ess": Metric(
+                float(logweights.forward_ess(e.test_logw)), None, len(e.test_logw), 0.0, None, "fraction"
+            ),
+        }
+    if ref is not None:
+        true = torch.from_numpy(ref.energy)
+        drawn, data = (energy_w2(torch.from_numpy(v), true) for v in (e.energy[np.isfinite(e.energy)], e.data_energy))
+        reweighted = energy_w2(energy, true, weighted.weights)
+        found["energy_w2"] = Metric(reweighted, None, n, data, 0.0, "kT")
+        found["energy_w2_samples"] = Metric(drawn, None, n, data, 0.0, "kT")
     for r, residue in enumerate(e.residues):
         ending = "" if len(e.residues) == 1 else f"_{residue}"
         found |= {name + ending: metric for name, metric in _residue_metrics(e, r, seed).items()}

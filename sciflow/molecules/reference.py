@@ -27,6 +27,7 @@ from .torsions import backbone_residues, phi_psi
 __all__ = ["BIN_EDGES", "Reference", "Tempering", "load_reference", "make_reference", "shipped_reference"]
 
 BIN_EDGES = np.linspace(-180, 180, 73)  # degrees, for φ and for ψ
+_QUANTILES = 500  # of the energy
 _BLOCKS = 10  # of each walker, for the errors
 _MANY = 20  # walkers: enough to take errors over them
 _START = Ladders(walkers=256, hot_steps=5_000, stages=2, stage_steps=200)  # of the engine torch, at least
@@ -51,8 +52,8 @@ class Reference:
     """Equilibrium of the R ``residues`` with φ and ψ: ``phi (72,)`` bin centres in degrees, the rest by residue.
 
     ``free_energy`` and ``error (R, 72)`` in kT; ``delta_f (R,)`` = −ln P(φ>0)/P(φ<0), NaN where a side was never seen;
-    ``ramachandran (R, 72, 72)`` the density per degree² over :data:`BIN_EDGES`; ``energy (2, K)`` the histogram of the
-    potential energy in kT (centres, density).
+    ``ramachandran (R, 72, 72)`` the density per degree² over :data:`BIN_EDGES`; ``energy (500,)`` quantiles of the
+    potential energy in kT at the middles of 500 equal shares.
     """
 
     residues: list[str]
@@ -79,7 +80,7 @@ def load_reference(folder: Path) -> Reference:
     rows = np.loadtxt(folder / "ramachandran.csv", delimiter=",", skiprows=1, ndmin=2)
     ramachandran = np.zeros((*shape, shape[1]))
     ramachandran[rows[:, 0].astype(int), *(np.digitize(rows[:, k], BIN_EDGES) - 1 for k in (1, 2))] = rows[:, 3]
-    energy = np.loadtxt(folder / "energy.csv", delimiter=",", skiprows=1, unpack=True)
+    energy = np.loadtxt(folder / "energy.csv", delimiter=",", skiprows=1)[:, 1]
     delta_f, delta_f_error = (np.array(about[key], float) for key in ("delta_f", "delta_f_error"))  # None is NaN
     return Reference(residues, phi[0], free_energy, error, delta_f, delta_f_error, ramachandran, energy, about)
 
@@ -194,8 +195,8 @@ def _write_tables(molecule: MolecularSystem, runs: list[Replicas], kt: float, ab
     r, i, j = np.nonzero(density)
     header = "residue,phi_deg,psi_deg,density_per_deg2"
     _table(out / "ramachandran.csv", header, r, centres[i], centres[j], density[r, i, j])
-    height, edges = np.histogram(energies, 80, density=True)
-    _table(out / "energy.csv", "energy_kT,density", (edges[1:] + edges[:-1]) / 2, height)
+    levels = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
+    _table(out / "energy.csv", "share_below,energy_kT", levels, np.quantile(energies, levels))
 
     above, above_error = _mean_and_error(np.stack([(b[..., 0] > 0).mean(0) for b in blocks]))
     with np.errstate(divide="ignore", invalid="ignore"):
