@@ -1,6 +1,6 @@
 """The generators of vectors and of clusters: spline couplings, and equivariant flow matching."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,8 +56,13 @@ class VectorFlow:
             circular, self.couplings, self.width, self.bins, bound=self.bound, depth=self.depth, seed=seed
         )
         flow = NormalizingFlow(MixedBase(circular), Composed(Whiten.fit(frames, circular), couplings))
-        loss = self.losses.named(self.loss)
-        return FlowModel(flow, target, loss)
+        return FlowModel(flow, target, self.losses.named(self.loss))
+
+    def baseline(self, target: Target, frames: Tensor, n: int, generator: Generator = None) -> Tensor:
+        """Draws of the normal law with the mean and the covariance of the data: what no network is needed for."""
+        circular = torch.zeros(target.event_shape[0], dtype=torch.bool)
+        base = MixedBase(circular).sample(n, generator=generator, dtype=torch.float64)
+        return Whiten.fit(frames, circular).inverse_and_ladj(base)[0]
 
 
 @dataclass
@@ -98,12 +103,31 @@ class ParticleFlow:
             event_shape=(n,),
             clock=Late(self.lateness),
         )
-        return Relaxed(flow, target, self.relax, self.size) if self.relax else flow
+        return Relaxed(flow, moves(target, self.relax, self.size)) if self.relax else flow
+
+    def baseline(self, target: Target, frames: Tensor, n: int, generator: Generator = None) -> Tensor:
+        """Draws of the prior after the same Markov moves: what no network is needed for."""
+        scale = float(frames.std())
+        x = Normal(frames.shape[-1], scale, centered=True).sample(
+            n, frames.shape[-2], generator=generator, dtype=torch.float64
+        )
+        for layer in moves(target, self.relax, self.size):
+            x, _ = layer(x, generator)
+        return x
+
+
+def moves(target: Target, rounds: int, size: float) -> list[StochasticLayer]:
+    """``rounds`` of ten steps of a random walk and one proposal of Hamiltonian Monte Carlo under the target.
+
+    The walk takes apart what lies on top of each other, where forces lead nowhere.
+    """
+    centred = isinstance(target, Particles)
+    walk, flight = Metropolis(size, centred=centred), HMC(size, centred=centred, leapfrogs=8)
+    return [StochasticLayer(walk, target, 10), StochasticLayer(flight, target, 1)] * rounds
 
 
 class Relaxed(Model):
-    """A model followed by Markov moves under its target, in ``rounds`` of ten steps of a random walk
-    and one of Hamiltonian Monte Carlo: the last layers of a stochastic normalizing flow.
+    """A model followed by Markov moves under its target: the last layers of a stochastic normalizing flow.
 
     Samples come nearer to the target, and their weights stay what they were before the moves: ``logq`` is that of the
     whole path. Read the result beside the same moves from draws of the prior.
@@ -111,12 +135,10 @@ class Relaxed(Model):
     Source: Wu, Köhler & Noé 2020 (arXiv:2002.06707).
     """
 
-    def __init__(self, model: Model, target: Target, rounds: int, size: float) -> None:
+    def __init__(self, model: Model, layers: Sequence[StochasticLayer]) -> None:
         super().__init__()
         self.model = model
-        centred = isinstance(target, Particles)
-        walk, flight = Metropolis(size, centred=centred), HMC(size, centred=centred, leapfrogs=8)
-        self.layers = [StochasticLayer(walk, target, 10), StochasticLayer(flight, target, 1)] * rounds
+        self.layers = tuple(layers)
 
     @property
     def coupler(self) -> Coupler | None:  # type: ignore[override]

@@ -22,6 +22,7 @@ class Ensembles:
     Attributes:
         logw: log-weights −energy − log q of the samples, where their density was followed.
         test_logw: the same of the held-out data, where it was computed.
+        baseline: draws of something that needs no network, for floors.
     """
 
     target: Target
@@ -30,10 +31,19 @@ class Ensembles:
     test: Tensor
     logw: Tensor | None
     test_logw: Tensor | None
+    baseline: Tensor | None
     seed: int = 0
 
     @classmethod
-    def of(cls, target: Target, samples: Samples, train: Tensor, test: Tensor, seed: int) -> Self:
+    def of(
+        cls,
+        target: Target,
+        samples: Samples,
+        train: Tensor,
+        test: Tensor,
+        seed: int,
+        baseline: Tensor | None = None,
+    ) -> Self:
         """Raises InputError when no sample has a finite energy."""
         assert isinstance(samples.x, Tensor)
         x, test = samples.x.double(), test.double()
@@ -44,7 +54,7 @@ class Ensembles:
             )
         logw = None if samples.logq is None else -energy - samples.logq.double()
         test_logw = None if samples.test_logp is None else -target.energy(test) - samples.test_logp.double()
-        return cls(target, x, train.double(), test, logw, test_logw, seed)
+        return cls(target, x, train.double(), test, logw, test_logw, baseline, seed)
 
     @cached_property
     def energy(self) -> Tensor:

@@ -29,6 +29,11 @@ _BINS = 100
 
 
 def metrics(e: Ensembles) -> dict[str, Metric]:
+    """Weights, energies, populations and shapes.
+
+    The reference of a distance is that of training data from the same held-out data, at the same number; its floor is
+    that of the baseline as drawn, and the distance as drawn for what is reweighted.
+    """
     found = {**_weights(e), **_held_out(e), **_energies(e), **_states(e)}
     found |= _clusters(e) if e.particles else _vectors(e)
     return {name: metric for name, metric in found.items() if np.isfinite(metric.value)}
@@ -63,8 +68,9 @@ def _held_out(e: Ensembles) -> dict[str, Metric]:
 
 def _energies(e: Ensembles) -> dict[str, Metric]:
     n = min(len(e.samples), len(e.test))
-    floor = energy_w2(e.target.energy(e.again), e.test_energy)
-    found = {"energy_w2": Metric(energy_w2(e.energy, e.test_energy), None, n, None, floor, "kT")}
+    perfect = energy_w2(e.target.energy(e.again), e.test_energy)
+    trivial = None if e.baseline is None else energy_w2(e.target.energy(e.baseline), e.test_energy)
+    found = {"energy_w2": Metric(energy_w2(e.energy, e.test_energy), None, n, trivial, perfect, "kT")}
     truth = float(e.test_energy.mean())
     spread = float(e.test_energy.std()) / len(e.test) ** 0.5
     found["mean_energy_data"] = Metric(truth, spread, len(e.test), unit="kT")
@@ -73,7 +79,7 @@ def _energies(e: Ensembles) -> dict[str, Metric]:
     found["mean_energy"] = Metric(float(e.energy.mean()), None, len(e.samples), None, truth, "kT")
     if e.logw is not None and e.weights is not None:
         value = energy_w2(e.energy, e.test_energy, e.weights)
-        found["energy_w2_reweighted"] = Metric(value, None, n, found["energy_w2"].value, floor, "kT")
+        found["energy_w2_reweighted"] = Metric(value, None, n, found["energy_w2"].value, perfect, "kT")
         mean, error = _weighted_mean(e, e.energy)
         found["mean_energy_reweighted"] = Metric(mean, error, len(e.samples), float(e.energy.mean()), truth, "kT")
     return {name: _finite(metric) for name, metric in found.items()}
@@ -85,11 +91,11 @@ def _states(e: Ensembles) -> dict[str, Metric]:
     found = {}
     if len(states) > 4:
         p, shares = (torch.stack(list(s.values())).double().mean(1) for s in (data, states))
-        floor = total_variation_floor(p, len(e.samples), len(e.test))
-        found["states_tv"] = Metric(total_variation(shares, p), None, len(e.samples), None, floor, "fraction")
+        perfect = total_variation_floor(p, len(e.samples), len(e.test))
+        found["states_tv"] = Metric(total_variation(shares, p), None, len(e.samples), None, perfect, "fraction")
         if e.weights is not None:
             again = torch.stack([value.double() @ e.weights for value in states.values()])
-            found["states_tv_reweighted"] = Metric(total_variation(again, p), None, len(e.samples), None, floor)
+            found["states_tv_reweighted"] = Metric(total_variation(again, p), None, len(e.samples), None, perfect)
         return found
     for name, value in states.items():
         value, truth = value.double(), float(data[name].double().mean())
@@ -107,14 +113,17 @@ def _clusters(e: Ensembles) -> dict[str, Metric]:
     r, data, again = (interatomic_distances(x) for x in (e.samples, e.test, e.again))
     edges = torch.linspace(float(data.min()), float(data.max()), _BINS + 1, dtype=data.dtype)
     p = histogram(data, edges)
-    floor = total_variation(histogram(again, edges), p)
+    perfect = total_variation(histogram(again, edges), p)
+    trivial = None
+    if e.baseline is not None:
+        trivial = total_variation(histogram(interatomic_distances(e.baseline), edges), p)
     found = {
-        "distances_tv": Metric(total_variation(histogram(r, edges), p), None, len(r), None, floor, "fraction"),
+        "distances_tv": Metric(total_variation(histogram(r, edges), p), None, len(r), trivial, perfect, "fraction"),
         "w2": _w2(e, Alignment(permutable=[range(n)]), _ALIGNED),
     }
     if e.weights is not None:
         value = total_variation(histogram(r, edges, e.weights), p)
-        found["distances_tv_reweighted"] = Metric(value, None, len(r), found["distances_tv"].value, floor, "fraction")
+        found["distances_tv_reweighted"] = Metric(value, None, len(r), found["distances_tv"].value, perfect, "fraction")
     return found
 
 
@@ -147,8 +156,9 @@ def _free_energy(e: Ensembles) -> dict[str, Metric]:
 def _w2(e: Ensembles, cost: Callable[[Tensor, Tensor], Tensor], most: int) -> Metric:
     """Of samples as drawn, beside the distance of training data from the same held-out data."""
     n = min(len(e.samples), len(e.test), len(e.again), most)
-    floor = samples_w2(e.again[:n], e.test[:n], cost)
-    return Metric(samples_w2(e.samples[:n], e.test[:n], cost), None, n, None, floor, "length")
+    perfect = samples_w2(e.again[:n], e.test[:n], cost)
+    trivial = None if e.baseline is None else samples_w2(e.baseline[:n], e.test[:n], cost)
+    return Metric(samples_w2(e.samples[:n], e.test[:n], cost), None, n, trivial, perfect, "length")
 
 
 def _weighted_mean(e: Ensembles, values: Tensor) -> tuple[float, float]:

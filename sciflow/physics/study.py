@@ -14,7 +14,7 @@ from torch import Tensor
 from ..boltzmann import logweights, targets
 from ..boltzmann.targets import ExactTarget, ParallelTempering, Particles, Target, virial
 from ..errors import InputError, require_above
-from ..rng import step_generator
+from ..rng import Generator, step_generator
 from ..study import Evaluation
 from ..training import Model, Progress, SafetensorsDataset, Samples, load_tensors, save_tensors
 from ..training.tables import write_table
@@ -31,6 +31,9 @@ class Architecture(Protocol):
     """What turns a target and its training data ``(F, *event_shape)`` into an untrained model."""
 
     def build(self, target: Target, frames: Tensor, seed: int) -> Model: ...
+
+    def baseline(self, target: Target, frames: Tensor, n: int, generator: Generator) -> Tensor:
+        """``n`` draws of something that needs no network, for floors."""
 
 
 @dataclass
@@ -141,7 +144,11 @@ class EnergyStudy:
             save(x[logweights.systematic(logw, n, step_generator(self.seed))], out, "equilibrium")
 
     def evaluate(self, samples: Samples, data: Path) -> Evaluation:
-        ensembles = Ensembles.of(self.energy, samples, _frames(data, "train"), _frames(data, "test"), self.seed)
+        target, train = self.energy, _frames(data, "train")
+        baseline = None
+        if self.architecture is not None:
+            baseline = self.architecture.baseline(target, train, len(samples.x), step_generator(self.seed, 4))
+        ensembles = Ensembles.of(target, samples, train, _frames(data, "test"), self.seed, baseline)
         found = metrics(ensembles)
         for name, value in self.evaluation.published.items():
             if name in found:

@@ -8,17 +8,18 @@ import numpy as np
 import pytest
 import torch
 
+from sciflow.boltzmann import WeightedSamples
 from sciflow.boltzmann.targets import DW4, DoubleWell, HarmonicTrap, LennardJones, ManyWell, ParallelTempering
 from sciflow.errors import InputError
-from sciflow.manifolds import center
+from sciflow.manifolds import Normal, center
 from sciflow.paths import Alignment
 from sciflow.physics import EnergyStudy, ParticleFlow, VectorFlow
-from sciflow.physics.architectures import Aligned, Planar
+from sciflow.physics.architectures import Aligned, Planar, Relaxed, moves
 from sciflow.physics.ensembles import Ensembles
 from sciflow.physics.figures import captions, figures
 from sciflow.physics.metrics import metrics
-from sciflow.rng import normal, step_generator
-from sciflow.training import Samples, TensorsDataset, TrainerConfig, fit, load_tensors
+from sciflow.rng import normal, sample_generators, step_generator
+from sciflow.training import Model, Samples, TensorsDataset, TrainerConfig, fit, load_tensors
 
 
 def _perfect(target, n, key, temperature=1.0):
@@ -161,6 +162,53 @@ def test_sources_are_turned_and_relabelled_towards_their_data():
     assert ((pair.x0 - x1).square().sum((1, 2)) <= (x0 - x1).square().sum((1, 2)) + 1e-9).all()
     assert pair.x1 is not x0
     assert (pair.x0 - x1).square().sum() < 0.7 * (x0 - x1).square().sum()
+
+
+class _Normal(Model):
+    """A model without parameters: the centred normal law, with its density."""
+
+    def __init__(self, n, d, scale):
+        super().__init__()
+        self.prior, self.n = Normal(d, scale, centered=True), n
+
+    def loss(self, batch, generator):
+        raise NotImplementedError
+
+    def sample(self, n, cond=None, generator=None, **sampler):
+        x = self.prior.sample(n, self.n, generator=generator, dtype=torch.float64)
+        return Samples(x, self.prior.log_prob(x), 1)
+
+
+def test_moves_mend_samples_and_leave_weights():
+    target, model = HarmonicTrap(n=3, d=2), _Normal(3, 2, 1.4)
+    before = model.sample(4000, generator=step_generator(3))
+    after = Relaxed(model, moves(target, 6, 0.3)).sample(4000, generator=step_generator(3))
+    logw = [-target.energy(s.x) - s.logq for s in (before, after)]
+    torch.testing.assert_close(logw[1], logw[0])
+    mean, error = (f(target.energy(after.x)) for f in (torch.mean, torch.std))
+    assert abs(float(target.energy(before.x).mean()) - 2 * 1.4**2) < 0.2
+    assert 2 - 4 * float(error) / 4000**0.5 < float(mean) < 2.5  # dof/2 at the end of the way
+    weighted = WeightedSamples(after.x, after.logq, logw[1])
+    # Z is exact whatever the moves: log-weights of a Gaussian ratio have an ESS of 0.7, hence 0.7/√4000 of error
+    assert weighted.log_z() == pytest.approx(target.log_z, abs=5 * 0.7 / 4000**0.5)
+    assert float(weighted.mean(target.energy(after.x))) == pytest.approx(2, abs=0.15)
+
+
+def test_each_relaxed_sample_has_its_own_stream():
+    model = Relaxed(_Normal(3, 2, 1.4), moves(HarmonicTrap(n=3, d=2), 2, 0.3))
+    whole = model.sample(3, generator=sample_generators(1, 0, 3))
+    torch.testing.assert_close(model.sample(1, generator=sample_generators(1, 2, 1)).x, whole.x[2:])
+
+
+def test_the_baselines_are_normal_laws_of_the_data():
+    frames = ManyWell(dim=4).sample(3000, step_generator(0))
+    x = VectorFlow().baseline(ManyWell(dim=4), frames, 20_000, step_generator(1))
+    torch.testing.assert_close(x.mean(0), frames.mean(0), rtol=0, atol=5 * 1.8 / 20_000**0.5)
+    torch.testing.assert_close(x.T.cov(), frames.T.cov(), rtol=0, atol=0.15)
+    clusters = DW4().start(500, step_generator(2))
+    y = ParticleFlow().baseline(DW4(), clusters, 5000, step_generator(3))
+    assert y.mean(1).abs().max() < 1e-9
+    assert float(y.std()) == pytest.approx(float(clusters.std()) * (3 / 4) ** 0.5, rel=0.03)
 
 
 def test_the_field_of_the_plane_keeps_its_symmetries():
