@@ -10,6 +10,10 @@ from .internal_coordinates import InternalCoordinates
 from .mixed_coordinates import MixedCoordinates
 from .normalizing_flow import NormalizingFlow
 from .residual import ResidualBlock, estimate_log_prob, residual_blocks
+from .rigid_bodies import PlaceCoupling, RotationCoupling, Sites, rigid_couplings
+from .rigid_potential import ConvexPotential
+from .rigid_projective import ProjectiveLinear, symmetrised_moebius
+from .rigid_rotations import RotationLayer, rotation_flow
 from .spline import EqualEndsSpline
 from .spline_flow import smooth_couplings, smooth_flow, spline_couplings, spline_flow
 from .tarflow import AutoregressiveAffine, tarflow
@@ -22,6 +26,7 @@ __all__ = [
     "AutoregressiveAffine",
     "BodyFrame",
     "Composed",
+    "ConvexPotential",
     "EqualEndsSpline",
     "HeavyTailedBase",
     "InternalCoordinates",
@@ -29,7 +34,12 @@ __all__ = [
     "MixedCoordinates",
     "ModuleTransform",
     "NormalizingFlow",
+    "PlaceCoupling",
+    "ProjectiveLinear",
     "ResidualBlock",
+    "RotationCoupling",
+    "RotationLayer",
+    "Sites",
     "SmoothBump",
     "SmoothCoupling",
     "SplineCoupling",
@@ -38,9 +48,12 @@ __all__ = [
     "circular_torsions",
     "estimate_log_prob",
     "residual_blocks",
+    "rigid_couplings",
+    "rotation_flow",
     "smooth_couplings",
     "smooth_flow",
     "spline_couplings",
     "spline_flow",
+    "symmetrised_moebius",
     "tarflow",
 ]
