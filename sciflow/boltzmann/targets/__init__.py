@@ -5,19 +5,26 @@ from .cox import LogGaussianCox
 from .double_well import DoubleWell, ManyWell
 from .equilibrium import Chains, ParallelTempering
 from .funnel import Funnel
+from .ice import GAS_CONSTANT, ORDERS, TIP4PEW, Ice, RigidWater
 from .identities import Identity, curvature, virial
 from .mixture import GaussianMixture
 from .mueller_brown import MuellerBrown
 from .particles import DW4, HarmonicTrap, LennardJones, Particles
+from .rigid import RigidHMC, torque
+from .tetrahedron import Tetrahedron, turns_of_so3
 
 __all__ = [
     "DW4",
+    "GAS_CONSTANT",
+    "ORDERS",
+    "TIP4PEW",
     "Chains",
     "DoubleWell",
     "ExactTarget",
     "Funnel",
     "GaussianMixture",
     "HarmonicTrap",
+    "Ice",
     "Identity",
     "LennardJones",
     "LogGaussianCox",
@@ -25,7 +32,12 @@ __all__ = [
     "MuellerBrown",
     "ParallelTempering",
     "Particles",
+    "RigidHMC",
+    "RigidWater",
     "Target",
+    "Tetrahedron",
     "curvature",
+    "torque",
+    "turns_of_so3",
     "virial",
 ]
