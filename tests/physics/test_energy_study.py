@@ -2,11 +2,13 @@
 
 import json
 import math
+from pathlib import Path
 
 import mdtraj
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from sciflow.boltzmann import WeightedSamples
 from sciflow.boltzmann.targets import DW4, DoubleWell, HarmonicTrap, LennardJones, ManyWell, ParallelTempering
@@ -18,6 +20,7 @@ from sciflow.physics.architectures import Aligned, Planar, Relaxed, moves
 from sciflow.physics.ensembles import Ensembles
 from sciflow.physics.figures import captions, figures
 from sciflow.physics.metrics import metrics
+from sciflow.pipeline import load_config
 from sciflow.rng import normal, sample_generators, step_generator
 from sciflow.training import Model, Samples, TensorsDataset, TrainerConfig, fit, load_tensors
 
@@ -238,3 +241,12 @@ def test_a_flow_of_two_wells_learns_their_constant():
     assert found["ess"].value > 0.5
     assert found["log_z"].value == pytest.approx(target.log_z, abs=0.1)
     assert found["elbo"].value < target.log_z < found["eubo"].value
+
+
+@pytest.mark.parametrize("runs", ["targets.yaml", "targets-gpu.yaml"])
+def test_shipped_lists_of_runs_are_configurations(runs):
+    content = yaml.safe_load((Path(__file__).parents[2] / "workflows" / "config" / runs).read_text())
+    for run in content["runs"].values():
+        config = load_config(run["study"], run["overrides"])
+        target = config.study.energy
+        config.study.architecture.build(target, target.start(20), 0)
