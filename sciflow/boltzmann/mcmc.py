@@ -161,6 +161,7 @@ class Chains(NamedTuple):
     accepted: Tensor
 
 
+@torch.no_grad()
 def markov_chain(
     transition: Transition,
     x: Tensor,
