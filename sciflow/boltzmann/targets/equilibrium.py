@@ -72,7 +72,7 @@ class ParallelTempering:
         ladder = target.temperature * torch.logspace(
             0, torch.tensor(self.hottest).log10().item(), self.rungs, dtype=torch.float64, device=device
         )
-        energy = _Ladder(target, ladder.repeat_interleave(self.chains))
+        energy = _Ladder(target.at(1.0), ladder.repeat_interleave(self.chains))
         x = target.start(self.rungs * self.chains, generator)
         kernel: Kernel = HMC(
             torch.full_like(energy.temperatures, 0.01), leapfrogs=self.leapfrogs, centred=isinstance(target, Particles)
@@ -102,14 +102,14 @@ class ParallelTempering:
 
 @dataclass(frozen=True)
 class _Ladder:
-    """A target at one temperature a sample."""
+    """A target of temperature 1 at one temperature a sample."""
 
-    target: Target
+    potential: Target
     temperatures: Tensor
 
     def energy(self, x: Tensor) -> Tensor:
-        return self.target.at(1.0).energy(x) / self.temperatures
+        return self.potential.energy(x) / self.temperatures
 
     def energy_and_force(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        energy, force = self.target.at(1.0).energy_and_force(x)
+        energy, force = self.potential.energy_and_force(x)
         return energy / self.temperatures, force / self.temperatures.reshape(-1, *(1,) * (x.ndim - 1))
