@@ -40,7 +40,7 @@ class AutoregressiveAffine(ModuleTransform):
         reverse: whether the last token is the first in line.
         bound: S.
         chunk: tokens that are iterated together by the inverse.
-        tolerance: of the inverse, in the units of x; 0 for no change at all.
+        tolerance: of the inverse, in the units of x, and of its gradient, relative; 0 for no change at all.
 
     Source: Zhai et al. 2024 (arXiv:2412.06329); for molecules Tan et al. 2025 (arXiv:2502.18462); the iteration
     Song et al. 2021 (arXiv:2002.03629), Liu & Qin 2025 (arXiv:2505.12849).
@@ -122,9 +122,9 @@ class AutoregressiveAffine(ModuleTransform):
                 (pulled,) = torch.autograd.grad(image, leaf, u, retain_graph=True)
                 own = (mix.mT @ ((-log_scale).exp() * u)[..., None])[..., 0]
                 found = log_scale.exp() * _solve_triangular(mix.mT, gradient - pulled + own, upper=True)
-                if torch.equal(found, u):
+                moved, u = (found - u).abs().amax(), found
+                if moved <= self.tolerance * u.abs().amax():
                     break
-                u = found
             return u
 
         residual = y - self._forward(x)[0]
@@ -148,9 +148,9 @@ class AutoregressiveAffine(ModuleTransform):
 def tarflow(
     order: Tensor,
     training_coordinates: Tensor,
-    blocks: int = 6,
-    width: int = 64,
-    depth: int = 2,
+    blocks: int = 4,
+    width: int = 48,
+    depth: int = 1,
     heads: int = 4,
     *,
     chunk: int = 1,
@@ -161,8 +161,8 @@ def tarflow(
     Densities are with respect to Cartesian volume modulo rigid motions (see `BodyFrame`), exactly: neither orientations
     nor a centre of mass are learnt, no noise is added, and no energy is adjusted. The tokens of a block are atoms (the
     first one the triangle of the first three), from first to last and from last to first by turns. They are not
-    decorrelated: that would mix atoms, and mixtures are harder to tell apart than atoms are to relate. Coordinates are
-    in float64, the network in float32; ``.double()`` makes all of it float64.
+    decorrelated, which would mix atoms: on alanine dipeptide that learns faster for the first 800 steps, and is overtaken
+    then. Coordinates are in float64, the network in float32; ``.double()`` makes all of it float64.
 
     The flow can produce the mirror image of a centre; where that is outside the target, its weight is zero.
 
