@@ -161,8 +161,8 @@ def tarflow(
     Densities are with respect to Cartesian volume modulo rigid motions (see `BodyFrame`), exactly: neither orientations
     nor a centre of mass are learnt, no noise is added, and no energy is adjusted. The tokens of a block are atoms (the
     first one the triangle of the first three), from first to last and from last to first by turns. They are not
-    decorrelated, which would mix atoms: on alanine dipeptide that learns faster for the first 800 steps, and is overtaken
-    then. Coordinates are in float64, the network in float32; ``.double()`` makes all of it float64.
+    decorrelated, which would mix atoms: on alanine dipeptide that learns faster for some 800 steps, and is overtaken.
+    Coordinates are in float64, the network in float32; ``.double()`` makes all of it float64.
 
     The flow can produce the mirror image of a centre; where that is outside the target, its weight is zero.
 
