@@ -73,7 +73,8 @@ class SmoothBump:
         self, y: Float[Tensor, "D *batch"]
     ) -> tuple[Float[Tensor, "D *batch"], Float[Tensor, "D *batch"]]:
         """f⁻¹(y) and the logarithm of its slope, of the shape of y."""
-        x = self._root(y)
+        with torch.no_grad():
+            x = self._root(y)
         for _ in range(2):
             value, slope = self._evaluate(x)
             x = x - (value - y) / slope
@@ -83,7 +84,6 @@ class SmoothBump:
         (rise, slope), (rest, rest_slope) = self.bumps(x), self.resting(x)
         return x + self.amplitude * (rise - rest), 1 + self.amplitude * (slope - rest_slope)
 
-    @torch.no_grad()
     def _root(self, y: Tensor) -> Tensor:
         """f moves no point of a circle by a turn or more, and none out of its interval."""
         low = torch.cat((y[: self.angles] - 1, torch.zeros_like(y[self.angles :])))
