@@ -5,7 +5,7 @@ dozens on a CPU, thousands on a GPU.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 import numpy as np
@@ -18,7 +18,7 @@ from ..errors import InputError, require_above
 from ..rng import step_generator
 from .system import MolecularSystem
 
-__all__ = ["Engine", "Equilibrium", "Ladders", "chosen_engine", "equilibrium", "runs_from"]
+__all__ = ["Engine", "Equilibrium", "Ladders", "batched_dynamics", "chosen_engine", "equilibrium", "runs_from"]
 
 Engine = Literal["openmm", "torch"]
 Tick = Callable[[], object]
@@ -97,8 +97,18 @@ def chosen_engine(engine: str, system: openmm.System, setting: str) -> Engine:
     return "torch"
 
 
+def batched_dynamics(molecule: MolecularSystem, temperature: float) -> LangevinMiddle:
+    """Dynamics whose unit of temperature is ``temperature`` (kelvin): on the GPU, compiled, if there is one."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    field = TorchForceField.from_openmm(molecule.system, temperature, torch.float32).to(device)
+    if device == "cuda":
+        field.compile()
+    return LangevinMiddle(field, field.reduced_masses, friction=_FRICTION)
+
+
 def equilibrium(
     molecule: MolecularSystem,
+    dynamics: LangevinMiddle,
     temperature: float,
     hottest: float,
     ladders: Ladders,
@@ -107,11 +117,13 @@ def equilibrium(
 ) -> Equilibrium:
     """Parallel tempering from walkers that were annealed from a hot run; what lost its stereochemistry has no weight.
 
+    Args:
+        dynamics: of :func:`batched_dynamics` at ``temperature``.
+
     Raises:
-        InputError: a force that torch does not know, or too few hot walkers kept the stereochemistry.
+        InputError: too few hot walkers kept the stereochemistry.
     """
-    dynamics = _dynamics(molecule, temperature, _FRICTION)
-    device = _device()
+    device = _device(dynamics)
     generator = step_generator(seed, device=device)
     kelvin = ladders.temperatures(temperature, hottest)
     falling = np.geomspace(hottest / temperature, 1.0, ladders.stages * (ladders.rungs - 1) + 1)
@@ -120,7 +132,7 @@ def equilibrium(
         return molecule.stereochemistry.kept(x.cpu()).to(x.device)
 
     x = torch.as_tensor(molecule.positions, dtype=torch.float32, device=device).expand(ladders.walkers, -1, -1)
-    hot = _dynamics(molecule, temperature, _HOT_FRICTION)
+    hot = replace(dynamics, friction=_HOT_FRICTION)
     walkers = hot.start(x, falling[0], generator)
     walkers = hot.run(walkers, ladders.hot_steps, falling[0], generator)
     tick()
@@ -149,9 +161,8 @@ def equilibrium(
 
 
 def runs_from(
-    molecule: MolecularSystem,
     starts: Tensor,
-    temperature: float,
+    dynamics: LangevinMiddle,
     steps: int,
     stride: int,
     equilibration: int,
@@ -159,9 +170,9 @@ def runs_from(
     tick: Tick = lambda: None,
 ) -> Tensor:
     """Runs from each of ``starts (R, N, 3)``: frames ``(R, steps // stride, N, 3)`` in nm, on the CPU."""
-    dynamics = _dynamics(molecule, temperature, _FRICTION)
-    generator = step_generator(seed, _PRODUCTION, device=_device())
-    walkers = dynamics.start(starts.to(_device(), torch.float32), 1.0, generator)
+    device = _device(dynamics)
+    generator = step_generator(seed, _PRODUCTION, device=device)
+    walkers = dynamics.start(starts.to(device, torch.float32), 1.0, generator)
     walkers = dynamics.run(walkers, equilibration, 1.0, generator)
     frames = []
     for _ in range(steps // stride):
@@ -177,12 +188,5 @@ def _some(walkers: Walkers, kept: Tensor, n: int) -> Walkers:
     return walkers.select(index[torch.arange(n, device=index.device) * len(index) // n])
 
 
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _dynamics(molecule: MolecularSystem, temperature: float, friction: float) -> LangevinMiddle:
-    field = TorchForceField.from_openmm(molecule.system, temperature, torch.float32).to(_device())
-    if _device().type == "cuda":
-        field.compile()
-    return LangevinMiddle(field, field.reduced_masses, friction=friction)
+def _device(dynamics: LangevinMiddle) -> torch.device:
+    return cast(Tensor, dynamics.masses).device

@@ -19,7 +19,7 @@ import torch
 
 from ..errors import InputError
 from ..training import Progress
-from .equilibrium import Engine, Ladders, equilibrium
+from .equilibrium import Engine, Ladders, batched_dynamics, equilibrium
 from .simulation import KB, Replicas, replica_exchange
 from .system import MolecularSystem
 from .torsions import backbone_residues, phi_psi
@@ -158,7 +158,8 @@ def _walk_together(
     )
     with Progress(f"{len(walkers)} walkers", ladders.ticks) as bar:
         seed = tempering.seed + walkers[0]
-        ensemble = equilibrium(molecule, temperature, tempering.hottest, ladders, seed, bar.advance)
+        dynamics = batched_dynamics(molecule, temperature)
+        ensemble = equilibrium(molecule, dynamics, temperature, tempering.hottest, ladders, seed, bar.advance)
     first = tempering.rounds // 10
     for w, frames, energies in zip(walkers, ensemble.frames, ensemble.energies, strict=True):
         energies = KB * temperature * energies[first:].double()

@@ -9,7 +9,7 @@ from torch import Tensor
 from ..errors import InputError, require_above
 from ..training import Progress
 from . import simulation
-from .equilibrium import Ladders, chosen_engine, equilibrium, runs_from
+from .equilibrium import Ladders, batched_dynamics, chosen_engine, equilibrium, runs_from
 from .system import MolecularSystem
 
 __all__ = ["Simulation", "TrainingRuns", "training_runs"]
@@ -87,13 +87,14 @@ def _by_openmm(molecule: MolecularSystem, temperature: float, sim: Simulation, s
 
 
 def _by_torch(molecule: MolecularSystem, temperature: float, sim: Simulation, seed: int) -> TrainingRuns:
+    dynamics = batched_dynamics(molecule, temperature)
     with Progress("tempering", sim.ladders.ticks) as bar:
-        ensemble = equilibrium(molecule, temperature, sim.hot_temperature, sim.ladders, seed, bar.advance)
+        ensemble = equilibrium(molecule, dynamics, temperature, sim.hot_temperature, sim.ladders, seed, bar.advance)
     cold = ensemble.frames[:, sim.ladders.rounds // 4 :].flatten(0, 1)
     cold = cold[molecule.stereochemistry.kept(cold)]
     starts = cold[torch.arange(sim.runs) * len(cold) // sim.runs]
     with Progress("runs", sim.steps // sim.stride) as bar:
-        frames = runs_from(molecule, starts, temperature, sim.steps, sim.stride, sim.equilibration, seed, bar.advance)
+        frames = runs_from(starts, dynamics, sim.steps, sim.stride, sim.equilibration, seed, bar.advance)
     about = {
         "engine": "torch",
         "md_steps": sim.ladders.md_steps + sim.runs * (sim.equilibration + sim.steps),

@@ -8,17 +8,18 @@ import torch
 from sciflow.boltzmann import OpenMMEnergy, TorchForceField
 from sciflow.errors import InputError
 from sciflow.molecules import Simulation, from_sequence
-from sciflow.molecules.equilibrium import Ladders, chosen_engine, equilibrium, runs_from
+from sciflow.molecules.equilibrium import Ladders, batched_dynamics, chosen_engine, equilibrium, runs_from
 from sciflow.molecules.reference import Tempering, make_reference
 from sciflow.molecules.training_runs import training_runs
 
 SMALL = Ladders(walkers=24, hot_steps=60, stages=2, stage_steps=10, ladders=6, rungs=6, rounds=8, swap=20)
 ALA2 = from_sequence("ACE-ALA-NME")
+DYNAMICS = batched_dynamics(ALA2, 300.0)
 
 
 def test_an_equilibrium_has_the_energy_that_openmm_gives_it():
     ticks = []
-    ensemble = equilibrium(ALA2, 300.0, 600.0, SMALL, seed=0, tick=lambda: ticks.append(1))
+    ensemble = equilibrium(ALA2, DYNAMICS, 300.0, 600.0, SMALL, seed=0, tick=lambda: ticks.append(1))
     assert len(ticks) == SMALL.ticks
     assert ensemble.frames.shape == (6, 8, ALA2.n_atoms, 3)
     assert ALA2.stereochemistry.kept(ensemble.frames.flatten(0, 1)).all()
@@ -26,10 +27,10 @@ def test_an_equilibrium_has_the_energy_that_openmm_gives_it():
     torch.testing.assert_close(ensemble.energies[:, -1].double(), expected, rtol=0, atol=2e-3)  # float32
     assert len(ensemble.shares) == 10
     assert ((ensemble.acceptance > 0) & (ensemble.acceptance <= 1)).all()
-    again = equilibrium(ALA2, 300.0, 600.0, SMALL, seed=0)
+    again = equilibrium(ALA2, DYNAMICS, 300.0, 600.0, SMALL, seed=0)
     assert torch.equal(again.frames, ensemble.frames)
 
-    runs = runs_from(ALA2, ensemble.frames[:, -1], 300.0, steps=20, stride=10, equilibration=5, seed=0)
+    runs = runs_from(ensemble.frames[:, -1], DYNAMICS, steps=20, stride=10, equilibration=5, seed=0)
     assert runs.shape == (6, 2, ALA2.n_atoms, 3)
     moved = (runs[:, 0] - ensemble.frames[:, -1]).square().sum(-1).mean().sqrt()
     assert 0.001 < moved < 0.1  # nm in 15 fs
@@ -37,7 +38,7 @@ def test_an_equilibrium_has_the_energy_that_openmm_gives_it():
 
 def test_walkers_that_lost_their_stereochemistry_are_counted_before_they_are_missed():
     with pytest.raises(InputError, match="kept the stereochemistry"):
-        equilibrium(ALA2, 300.0, 60_000.0, SMALL, seed=0)
+        equilibrium(ALA2, DYNAMICS, 300.0, 60_000.0, SMALL, seed=0)
 
 
 def test_a_reference_by_torch_is_topped_up(tmp_path, monkeypatch):
