@@ -29,7 +29,7 @@ def energy_error(energy: FlowEnergy, step: float) -> float:
     v = torch.randn(x.shape, generator=step_generator(3), dtype=x.dtype)
     u, force = energy.energy_and_force(x)
     start, errors = u + v.square().sum(-1) / 2, []
-    for _ in range(round(1 / step)):
+    for _ in range(round(0.5 / step)):
         v = v + step / 2 * force
         x = x + step * v
         u, force = energy.energy_and_force(x)

@@ -71,13 +71,13 @@ def layer_derivatives(layer: Coupling, moved: int, s: Tensor) -> list[Tensor]:
 @pytest.mark.parametrize("moved", [0, 1], ids=["circle", "line"])
 def test_three_derivatives_are_continuous_and_those_of_a_spline_are_not(moved: int) -> None:
     """∫f‴ over each short interval is the change of f″, whatever knots, seams and edges lie in it."""
-    s = torch.linspace(-4, 4, 16001, dtype=torch.float64)  # round the circle and past ±π; past the box at ±3
+    s = torch.linspace(-4, 4, 3001, dtype=torch.float64)  # round the circle and past ±π; past the box at ±3
     gaps = {}
     for kind in (SmoothCoupling, SplineCoupling):
         _, _, second, third = layer_derivatives(coupling(kind, moved), moved, s)
         gaps[kind] = (second.diff() - (third[1:] + third[:-1]) / 2 * s.diff()).abs().max()
     assert gaps[SmoothCoupling] < 1e-3
-    assert gaps[SplineCoupling] > 1e-2
+    assert gaps[SplineCoupling] > 0.5
 
 
 def test_seam_and_edges_join_with_three_derivatives() -> None:
