@@ -173,6 +173,10 @@ def _anneal(
 ) -> Annealed:
     share, grid = _share_or_grid(betas)
     kernels = [kernel] if isinstance(kernel, Kernel) else list(kernel)
+    if len(kernels) > 1 and (acceptance is not None or len(kernels) != len(grid) - 1):
+        raise ValueError(
+            f"{len(kernels)} kernels: give one, or one for each increment of given betas, not to be adapted"
+        )
     size, path, stages = batch_size or n, Interpolated(LogDensity(proposal.log_prob), energy, 0.0), list[Stage]()
     x = torch.cat([_draw(proposal, part.stop - part.start, g) for part, g in chunks(n, size, generator)])
     here = Here.cat([kernels[0].look(x[part], path) for part, _ in chunks(n, size, None)])

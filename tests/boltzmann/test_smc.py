@@ -146,6 +146,12 @@ def test_a_proposal_that_misses_is_refused() -> None:
         smc(Gaussian(), nowhere, ULA(0.1), 10)
 
 
+@pytest.mark.parametrize(("betas", "acceptance"), [(0.9, None), (GRID[:3] / GRID[2], None), (GRID, 0.6)])
+def test_several_kernels_belong_to_given_increments(betas: Tensor | float, acceptance: float | None) -> None:
+    with pytest.raises(ValueError, match="8 kernels"):
+        smc(Gaussian(), shifted(), [MALA(0.1)] * 8, 5, betas, acceptance=acceptance)
+
+
 def test_resampling_needs_one_generator() -> None:
     with pytest.raises(ValueError, match="one generator"):
         smc(Gaussian(), shifted(), MALA(0.1), 5, threshold=1.0, generator=sample_generators(0, 0, 5))
