@@ -40,11 +40,11 @@ BATCHES = {"cpu": (32, 256, 4096), "cuda": (8192, 32_768, 131_072)}
 
 
 def hot_frames(molecule: MolecularSystem, n: int, device: str = "cpu") -> Tensor:
-    """Frames ``(n, N, 3)`` of independent walkers after 2 ps at 600 K."""
+    """Frames ``(n, N, 3)`` of independent walkers after 1 ps at 600 K."""
     field = TorchForceField.from_openmm(molecule.system, 600.0, torch.float32).to(device)
     dynamics, generator = LangevinMiddle(field, field.reduced_masses), step_generator(0, device=device)
     x = torch.as_tensor(molecule.positions, dtype=torch.float32, device=device).expand(n, -1, -1)
-    return dynamics.run(dynamics.start(x, 1.0, generator), 2000, 1.0, generator).x
+    return dynamics.run(dynamics.start(x, 1.0, generator), 1000, 1.0, generator).x
 
 
 def agreement() -> None:
@@ -71,10 +71,11 @@ def speed(device: str) -> None:
     rows = []
     for sequence, forcefield in (PEPTIDES[0], PEPTIDES[1], PEPTIDES[5]):
         molecule = from_sequence(sequence, forcefield)
-        x = hot_frames(molecule, max(BATCHES[device]), device) if device == "cpu" else many(molecule, device)
+        few = hot_frames(molecule, FRAMES, device)
+        x = few.repeat(1 + max(BATCHES[device]) // FRAMES, 1, 1)
         runners: dict[str, tuple[int, Callable[[], Any]]] = {}
         if device == "cpu":
-            some = 200 if forcefield is FORCE_FIELD else 20
+            some = FRAMES if forcefield is FORCE_FIELD else 10
             loop = OpenMMEnergy(molecule.system, 300.0)
             frames = x[:some].double()
             runners["OpenMM Reference, loop, float64"] = some, lambda loop=loop, f=frames: loop.energy_and_force(f)
@@ -90,12 +91,6 @@ def speed(device: str) -> None:
         times = race({name: run for name, (_, run) in runners.items()}, 8.0, device)
         rows += [(sequence, forcefield[-1], name, 1e3 * runners[name][0] / time) for name, time in times.items()]
     table("Energies and forces a second", ("molecule", "solvent", "how", "1/s"), rows)
-
-
-def many(molecule: MolecularSystem, device: str) -> Tensor:
-    """Enough frames for the largest batch of a GPU, from a few walkers."""
-    few = hot_frames(molecule, 1024, device)
-    return few.repeat(max(BATCHES[device]) // len(few), 1, 1)
 
 
 def dynamics(ladders: Ladders, seed: int) -> None:
