@@ -9,16 +9,19 @@ from torch import Tensor, nn
 from ..manifolds import Euclidean
 from ..nets import MLPField
 from ..rng import Generator, normal
+from .energy import Energy
 
 __all__ = ["DiffusionSampler", "Trajectory"]
 
 _LAST = 0.99  # of a quarter turn: the backward process forgets all but 1.6 % of the amplitude
+_STRONGEST = 10.0  # pull of a force, in units of 1/σ
 
 
 class Trajectory(NamedTuple):
-    """States ``(K+1, B, D)`` from prior to sample, and the log-density of the path, ``(B,)``."""
+    """States ``(K+1, B, D)`` from prior to sample, forces at all but the last ``(K, B, D)``, log-density ``(B,)``."""
 
     states: Tensor
+    forces: Tensor
     logq: Tensor
 
 
@@ -28,19 +31,21 @@ class DiffusionSampler(nn.Module):
     In K steps of share aₖ of the variance, from x₀ ~ N(0, σ²),
 
     .. math::
-        P_F(x_{k+1}|x_k) &= N(\sqrt{1 - a_k}\, x_k + σ a_k f_θ(x_k/σ, t_k),\; σ^2 a_k),\\
+        P_F(x_{k+1}|x_k) &= N(\sqrt{1 - a_k}\, x_k + σ a_k f_θ(x_k, t_k),\; σ^2 a_k),\\
         P_B(x_k|x_{k+1}) &= N(\sqrt{1 - a_k}\, x_{k+1},\; σ^2 a_k),
 
-    the second turning any law into the prior. With f = 0, as it starts, each is the other's reversal and the samples
-    are the prior's. The log-density of a path,
+    the second turning any law into the prior. With f = 0 each is the other's reversal and the samples are the prior's.
+    The log-density of a path,
 
     .. math:: \log q = \log N(x_0; 0, σ^2) + \sum_k \log P_F(x_{k+1}|x_k) - \log P_B(x_k|x_{k+1}),
 
     makes exp(−E(x_K) − log q) an importance weight, whose mean over paths is Z whatever the drift. Shares follow a
-    cosine: large near the prior, small near the target.
+    cosine: large near the prior, small near the target. The drift is f = v(x/σ, t) + g(t) (σF(x) + x/σ): a network v,
+    zero at first, and a learnt share g, at first t, of what the force F at x says, cut at ±10.
 
     Args:
         dim: D.
+        energy: of the target, for its force; a path asks for K.
         steps: K.
         scale: σ; the prior should cover the target.
         width, depth: of the network.
@@ -50,19 +55,22 @@ class DiffusionSampler(nn.Module):
 
     share: Tensor
 
-    def __init__(self, dim: int, steps: int = 32, scale: float = 1.0, width: int = 64, depth: int = 2) -> None:
+    def __init__(
+        self, dim: int, energy: Energy, steps: int = 32, scale: float = 1.0, width: int = 64, depth: int = 2
+    ) -> None:
         super().__init__()
-        self.dim, self.steps, self.scale = dim, steps, scale
+        self.dim, self.energy, self.steps, self.scale = dim, energy, steps, scale
         self.field = MLPField(Euclidean(dim), width=width, depth=depth)
         nn.init.zeros_(self.field.outward.weight)
         nn.init.zeros_(self.field.outward.bias)
+        self.gate = nn.Parameter(torch.linspace(0, 1, steps))
         signal = (_LAST * math.pi / 2 * torch.linspace(1, 0, steps + 1, dtype=torch.float64)).cos().square()
         self.register_buffer("share", (1 - signal[:-1] / signal[1:]).to(torch.get_default_dtype()))
 
     def sample(self, n: int, generator: Generator = None) -> tuple[Tensor, Tensor]:
         """n samples (n, D) and the log-densities of their paths (n,)."""
-        states, logq = self.trajectory(n, generator)
-        return states[-1], logq
+        path = self.trajectory(n, generator)
+        return path.states[-1], path.logq
 
     def trajectory(self, n: int, generator: Generator = None, spread: float = 1.0) -> Trajectory:
         """n paths; with a sequence of n generators path i depends on generator i alone.
@@ -70,32 +78,30 @@ class DiffusionSampler(nn.Module):
         ``spread`` multiplies the noise (not the densities): paths that explore.
         """
         like = self.share
-        noise = spread * normal(n, self.steps + 1, self.dim, generator=generator, dtype=like.dtype, device=like.device)
-        states = [self.scale * noise[:, 0]]
-        drifts = []
+        noise = normal(n, self.steps + 1, self.dim, generator=generator, dtype=like.dtype, device=like.device)
+        states, forces = [self.scale * spread * noise[:, 0]], []
         for k in range(self.steps):
-            drifts.append(self._drift(states[k], like.new_full((n,), k / self.steps)))
-            mean = (1 - self.share[k]).sqrt() * states[k] + self.share[k] * drifts[k]
-            states.append(mean + self.scale * self.share[k].sqrt() * noise[:, k + 1])
-        path = torch.stack(states)
-        return Trajectory(path, self._log_density(path, torch.stack(drifts)))
+            forces.append(self.energy.energy_and_force(states[k])[1])
+            drift = self._drift(states[k][None], forces[k][None], slice(k, k + 1))[0]
+            mean = (1 - self.share[k]).sqrt() * states[k] + self.share[k] * drift
+            states.append(mean + self.scale * spread * self.share[k].sqrt() * noise[:, k + 1])
+        path = torch.stack(states), torch.stack(forces)
+        return Trajectory(*path, self.path_log_density(*path))
 
-    def path_log_density(self, states: Tensor) -> Tensor:
-        """log q of paths ``(K+1, B, D)``, wherever they come from; all steps in one pass through the network."""
-        steps, n = len(states) - 1, states.shape[1]
-        t = (torch.arange(steps, device=states.device) / steps).to(states.dtype).repeat_interleave(n)
-        drift = self._drift(states[:-1].flatten(0, 1), t)
-        return self._log_density(states, drift.unflatten(0, (steps, n)))
-
-    def _drift(self, x: Tensor, t: Tensor) -> Tensor:
-        velocity = self.field.velocity(x / self.scale, t)
-        assert isinstance(velocity, Tensor)
-        return self.scale * velocity
-
-    def _log_density(self, states: Tensor, drift: Tensor) -> Tensor:
+    def path_log_density(self, states: Tensor, forces: Tensor) -> Tensor:
+        """log q of paths, wherever they come from; all steps in one pass through the network."""
         before, after, share = states[:-1], states[1:], self.share[:, None, None]
         keep = (1 - share).sqrt()
-        forward = after - keep * before - share * drift
+        forward = after - keep * before - share * self._drift(before, forces, slice(None))
         ratio = ((before - keep * after).square() - forward.square()) / (2 * self.scale**2 * share)
         start = -0.5 * (states[0] / self.scale).square() - math.log(self.scale * math.sqrt(2 * math.pi))
         return start.sum(-1) + ratio.sum((0, -1))
+
+    def _drift(self, x: Tensor, force: Tensor, steps: slice) -> Tensor:
+        """σ f at the states ``(k, B, D)`` of some of the steps."""
+        unit = x / self.scale
+        t = torch.arange(self.steps, device=x.device)[steps, None].expand(x.shape[:2]).to(x.dtype) / self.steps
+        velocity = self.field.velocity(unit.flatten(0, 1), t.flatten())
+        assert isinstance(velocity, Tensor)
+        pull = (self.scale * force + unit).clamp(-_STRONGEST, _STRONGEST)
+        return self.scale * (velocity.view_as(x) + self.gate[steps, None, None] * pull)

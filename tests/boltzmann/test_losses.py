@@ -237,33 +237,39 @@ def test_samples_without_energy_get_no_weight() -> None:
     assert logw[QUANTILES < 0].isfinite().all()
 
 
-def sampler(seed: int = 0) -> DiffusionSampler:
-    torch.manual_seed(seed)
-    return DiffusionSampler(2, steps=8, scale=1.5, width=16, depth=1).double()
-
-
-def test_without_drift_paths_end_as_they_begin() -> None:
-    """Each process is the other's reversal: the density of a path is the prior's at its end, sample by sample."""
-    diffusion = sampler()
-    x, logq = diffusion.sample(100, step_generator(0))
-    prior = torch.distributions.Normal(0.0, 1.5).log_prob(x).sum(-1)
-    torch.testing.assert_close(logq, prior, atol=1e-6, rtol=0)  # shares of the variance are rounded to float32
-    loss = TrajectoryBalance()(diffusion, Prior(), {"x": x}, step_generator(1))
-    assert loss.max() < 1e-10
-
-
-class Prior:
-    """The sampler's own prior, as an energy up to a constant."""
+class Prior(Target):
+    """N(0, 1.5²), up to a constant."""
 
     def energy(self, x: Tensor) -> Tensor:
+        self.asked += len(x)
         return (x / 1.5).square().sum(-1) / 2
+
+    def energy_and_force(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.energy(x), -x / 1.5**2
+
+
+def sampler(target: Target) -> DiffusionSampler:
+    torch.manual_seed(0)
+    return DiffusionSampler(2, target, steps=8, scale=1.5, width=16, depth=1).double()
 
 
 def drifting() -> DiffusionSampler:
-    diffusion = sampler()
+    diffusion = sampler(Target())
     with torch.no_grad():
         diffusion.field.outward.weight.normal_(0.0, 0.15, generator=step_generator(5))
     return diffusion
+
+
+def test_paths_to_the_prior_end_as_they_begin() -> None:
+    """Each process is the other's reversal: the density of a path is the prior's at its end, sample by sample."""
+    diffusion = sampler(Prior())
+    x, logq = diffusion.sample(100, step_generator(0))
+    prior = torch.distributions.Normal(0.0, 1.5).log_prob(x).sum(-1)
+    torch.testing.assert_close(logq, prior, atol=1e-6, rtol=0)  # shares of the variance are rounded to float32
+    loss = TrajectoryBalance()
+    assert loss(diffusion, diffusion.energy, {"x": x}, step_generator(1)).max() < 1e-10
+    assert loss.evaluations == 9 * 100
+    assert diffusion.energy.asked == 8 * 100 + loss.evaluations
 
 
 def test_weights_of_paths_are_exact_whatever_the_drift() -> None:
@@ -274,10 +280,19 @@ def test_weights_of_paths_are_exact_whatever_the_drift() -> None:
     assert float(w.mean(w.x[:, 0].square())) == pytest.approx(WIDTH**2, abs=10 * WIDTH**2 / math.sqrt(N * w.ess()))
 
 
-def test_density_of_a_path_is_that_of_its_steps() -> None:
-    diffusion = drifting()
-    states, logq = diffusion.trajectory(5, step_generator(7))
-    torch.testing.assert_close(diffusion.path_log_density(states), logq)
+def test_the_gradient_of_trajectory_balance_is_that_of_the_path_divergence() -> None:
+    """On the sampler's own paths: half the gradient of the variance of log w is that of KL(q‖p) over paths.
+
+    Which is taken here by differentiating through the paths, by which log w has the same mean.
+    """
+    diffusion, n = drifting(), 10_000
+    parameter = diffusion.field.outward.bias
+    variance = TrajectoryBalance(explore=0.0)(diffusion, Target(), {"x": data(n)}, step_generator(8)).mean()
+    x, logq = diffusion.sample(n, step_generator(9))
+    (found,) = torch.autograd.grad(variance / 2, parameter)
+    (exact,) = torch.autograd.grad((logq + Target().energy(x)).mean(), parameter)
+    assert exact.abs().min() > 0.5
+    torch.testing.assert_close(found, exact, atol=0.25, rtol=0)  # five standard errors at n
 
 
 def test_a_path_does_not_depend_on_its_batch() -> None:

@@ -46,10 +46,11 @@ class TrajectoryBalance(Loss):
     ) -> Tensor:
         with torch.no_grad():
             spread = 1 + self.explore * (1 - self.progress)
-            states = flow.trajectory(len(batch["x"]), generator, spread).states
+            states, forces, _ = flow.trajectory(len(batch["x"]), generator, spread)
+        self.evaluations += forces.shape[:2].numel()
         value, _ = softened(self.energy_of(energy, states[-1]), self.cut)
         inside = value.isfinite()
-        logw = torch.where(inside, -value - flow.path_log_density(states), 0.0)
+        logw = torch.where(inside, -value - flow.path_log_density(states, forces), 0.0)
         mean = logw.detach().sum() / inside.sum().clamp(min=1)
         return torch.where(inside, (logw - mean).square(), 0.0)
 
