@@ -66,6 +66,13 @@ def test_cutoffs_on_a_peptide_too():
     assert_same(system, hot_frames(TorchForceField.from_openmm(system), molecule.positions, 3))
 
 
+def test_charmm_with_its_tables_of_types():
+    topology = from_sequence("ALA-GLY").topology
+    system = app.ForceField("charmm36.xml", "implicit/obc2.xml").createSystem(topology)
+    molecule = from_sequence("ALA-GLY")
+    assert_same(system, hot_frames(TorchForceField.from_openmm(system), molecule.positions, 3))
+
+
 # ---- random atoms: every option, at distances that no molecule has
 
 
@@ -168,7 +175,45 @@ def correction_maps() -> openmm.CMAPTorsionForce:
     return force
 
 
+def impropers() -> openmm.CustomTorsionForce:
+    force = openmm.CustomTorsionForce("k*(theta-theta0)^2")
+    force.addPerTorsionParameter("k")
+    force.addPerTorsionParameter("theta0")
+    for i, four in enumerate(quadruples()):
+        force.addTorsion(*four, [10.0 + i, 0.3 * i - 2])
+    return force
+
+
+def lennard_jones_14() -> openmm.CustomBondForce:
+    force = openmm.CustomBondForce("4*epsilon*((sigma/r)^12-(sigma/r)^6)")
+    force.addPerBondParameter("sigma")
+    force.addPerBondParameter("epsilon")
+    for i, (sigma, epsilon) in enumerate(numbers(6, 2)):
+        force.addBond(i, i + 3, [0.01 + 0.1 * sigma, epsilon])
+    return force
+
+
+def lennard_jones_by_types(cutoff: float | None = None) -> openmm.CustomNonbondedForce:
+    force = openmm.CustomNonbondedForce("acoef(type1, type2)/r^12 - bcoef(type1, type2)/r^6")
+    force.addPerParticleParameter("type")
+    for k, name in enumerate(("acoef", "bcoef")):
+        coefficients = numbers(3, 3, seed=k)
+        values = (coefficients + coefficients.T) * 1e-4 ** (2 - k)
+        force.addTabulatedFunction(name, openmm.Discrete2DFunction(3, 3, values.flatten().tolist()))
+    for i in range(N):
+        force.addParticle([i % 3])
+    force.addExclusion(0, 4)
+    if cutoff is not None:
+        force.setNonbondedMethod(openmm.CustomNonbondedForce.CutoffNonPeriodic)
+        force.setCutoffDistance(cutoff)
+    return force
+
+
 OPTIONS = {
+    "impropers": (impropers,),
+    "Lennard-Jones 1-4": (lennard_jones_14,),
+    "Lennard-Jones by types": (nonbonded, lennard_jones_by_types),
+    "Lennard-Jones by types, cut off": (lambda: lennard_jones_by_types(0.4),),
     "bonds": (bonds,),
     "angles": (angles,),
     "torsions": (periodic_torsions,),

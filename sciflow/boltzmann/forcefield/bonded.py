@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .geometry import AtomSums, Torsion, angle, dot, torsion
 
-__all__ = ["Angles", "Bonded", "Bonds", "Maps", "Torsions"]
+__all__ = ["Angles", "Bonded", "Bonds", "Impropers", "LennardJones14", "Maps", "Torsions"]
 
 Few = list[Tensor]
 
@@ -110,6 +110,43 @@ class Torsions(Term):
             energy = energy + self.c[n] * cos + self.s[n] * sin
             slope = slope + n * (self.s[n] * cos - self.c[n] * sin)
         return energy, [slope * g for g in phi.gradient]
+
+
+class Impropers(Term):
+    """k(φ − φ₀)² with φ between −π and π; rows i, j, k, l, k (kJ/mol/rad²), φ₀ (rad)."""
+
+    k: Tensor
+    phi: Tensor
+
+    def __init__(self, rows: list[list[Any]]) -> None:
+        super().__init__([row[:4] for row in rows])
+        self.parameter("k", [[row[4]] for row in rows])
+        self.parameter("phi", [[row[5]] for row in rows])
+
+    def of(self, atoms: Few) -> tuple[Tensor, Few]:
+        turned = torsion(*atoms)
+        strain = turned.phi - self.phi
+        torque = 2 * self.k * strain
+        return 0.5 * torque * strain, [torque * g for g in turned.gradient]
+
+
+class LennardJones14(Term):
+    """4ε((σ/r)¹² − (σ/r)⁶) of listed pairs; rows i, j, σ (nm), ε (kJ/mol)."""
+
+    sigma2: Tensor
+    epsilon: Tensor
+
+    def __init__(self, rows: list[list[Any]]) -> None:
+        super().__init__([row[:2] for row in rows])
+        self.parameter("sigma2", [[row[2] ** 2] for row in rows])
+        self.parameter("epsilon", [[row[3]] for row in rows])
+
+    def of(self, atoms: Few) -> tuple[Tensor, Few]:
+        d = atoms[0] - atoms[1]
+        inverse2 = dot(d, d).reciprocal()
+        sixth = (self.sigma2 * inverse2) ** 3
+        slope = 24 * self.epsilon * inverse2 * sixth * (1 - 2 * sixth) * d
+        return 4 * self.epsilon * sixth * (sixth - 1), [slope, -slope]
 
 
 class Maps(Term):

@@ -50,7 +50,8 @@ class TorchForceField(nn.Module):
         cls, system: openmm.System, temperature: float = 300.0, dtype: torch.dtype = torch.float64
     ) -> "TorchForceField":
         """Read harmonic bonds and angles, periodic and Ryckaert–Bellemans torsions, CMAP, Lennard-Jones and Coulomb
-        (whole or cut off with a reaction field), GBSAOBCForce, and CustomGBForce in its OBC1 and OBC2 forms.
+        (whole or cut off with a reaction field), GBSAOBCForce, CustomGBForce in its OBC1 and OBC2 forms, and the custom
+        impropers and Lennard-Jones tables of CHARMM.
 
         Constraints are not energies and are left out, as is the remover of centre-of-mass motion.
 

@@ -13,6 +13,7 @@ from torch import nn
 from ...errors import InputError
 from .bonded import Angles, Bonded, Bonds, Maps, Term, Torsions
 from .custom_born import read_custom_born
+from .custom_lennard_jones import read_custom_bonds, read_custom_pairs, read_custom_torsions
 from .pairs import GeneralizedBorn, NonBonded, Pairs, PairTerm
 
 __all__ = ["read_terms"]
@@ -57,6 +58,12 @@ def read_terms(system: openmm.System) -> list[nn.Module]:
                 pairs.append(_born(force))
             case openmm.CustomGBForce():
                 pairs.append(read_custom_born(force))
+            case openmm.CustomTorsionForce():
+                bonded += read_custom_torsions(force)
+            case openmm.CustomBondForce():
+                bonded += read_custom_bonds(force)
+            case openmm.CustomNonbondedForce():
+                pairs.append(read_custom_pairs(force))
             case _:
                 raise _refused(type(force).__name__)
     if series:
