@@ -32,6 +32,7 @@ __all__ = ["TrainerConfig", "fit"]
 ROWS = 200  # rows of history.csv
 VALIDATIONS = 20  # times the validation loss is computed
 VALIDATION_SAMPLES = 4096  # samples it is computed on; fewer are taken several times, with other noise
+FEWEST = 256  # of them, however short the training
 PRECISIONS = ("32-true", "64-true", "bf16-mixed")  # float16 would need the scaler's state in the checkpoint
 KEEP = ("last", "best")
 PATIENCE = 10  # steps in a row without a finite gradient, before training gives up
@@ -222,12 +223,14 @@ def _autocast(trainer: TrainerConfig, fabric: "Fabric") -> torch.autocast:
 def _validate(module: Any, val: Dataset[Any], ema: EMA, trainer: TrainerConfig, seed: int, fabric: "Fabric") -> float:
     """Mean loss of the averaged weights on validation data, the same of them with the same noise every time.
 
-    In an order of chance, another one each round: an objective may give the rows of a batch times that rise.
+    In an order of chance, another one each round: an objective may give the rows of a batch times that rise. At most a
+    quarter of the samples that training takes between two validations: few slow steps do not wait for many slow losses.
     """
     total = len(val)  # type: ignore[arg-type]
-    rounds = max(1, VALIDATION_SAMPLES // total)
+    most = min(VALIDATION_SAMPLES, max(FEWEST, trainer.steps * trainer.batch_size // (4 * VALIDATIONS)))
+    rounds = max(1, most // total)
     orders = [torch.randperm(total, generator=stream("validation", seed, 0, k)) for k in range(rounds)]
-    chosen = torch.cat(orders)[:VALIDATION_SAMPLES].tolist()
+    chosen = torch.cat(orders)[:most].tolist()
     module.eval()
     losses: list[Tensor] = []
     with ema.applied(), _autocast(trainer, fabric):
