@@ -1,15 +1,15 @@
 """The generators of vectors and of clusters: spline couplings, and equivariant flow matching."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..boltzmann import HMC, Metropolis
-from ..boltzmann.losses import Losses
-from ..boltzmann.stochastic import StochasticLayer
+from ..boltzmann.losses import Losses, PathKL
+from ..boltzmann.stochastic import StochasticFlow, StochasticLayer
 from ..boltzmann.targets import Particles, Target
 from ..errors import InputError, require_above
 from ..flows import Composed, MixedBase, NormalizingFlow, Whiten, spline_couplings
@@ -21,7 +21,7 @@ from ..rng import Generator
 from ..training import FieldModel, FlowModel, Model, Samples
 from ..training.models import Coupler
 
-__all__ = ["ParticleFlow", "VectorFlow"]
+__all__ = ["ParticleFlow", "StochasticVectorFlow", "VectorFlow"]
 
 
 @dataclass
@@ -35,8 +35,8 @@ class VectorFlow:
         loss, losses: what it is trained by, and the settings of each.
     """
 
-    couplings: int = 8
-    width: int = 64
+    couplings: int = 6
+    width: int = 32
     bins: int = 16
     depth: int = 2
     bound: float = 5.0
@@ -49,9 +49,7 @@ class VectorFlow:
         self.losses.named(self.loss)
 
     def build(self, target: Target, frames: Tensor, seed: int = 0) -> Model:
-        if len(target.event_shape) != 1 or target.event_shape[0] < 2:
-            raise InputError(f"model=vector_flow: states of shape {target.event_shape} are not vectors of 2 or more")
-        circular = torch.zeros(target.event_shape[0], dtype=torch.bool)
+        circular = _numbers(target)
         couplings = spline_couplings(
             circular, self.couplings, self.width, self.bins, bound=self.bound, depth=self.depth, seed=seed
         )
@@ -60,9 +58,76 @@ class VectorFlow:
 
     def baseline(self, target: Target, frames: Tensor, n: int, generator: Generator = None) -> Tensor:
         """Draws of the normal law with the mean and the covariance of the data: what no network is needed for."""
-        circular = torch.zeros(target.event_shape[0], dtype=torch.bool)
+        circular = _numbers(target)
         base = MixedBase(circular).sample(n, generator=generator, dtype=torch.float64)
         return Whiten.fit(frames, circular).inverse_and_ladj(base)[0]
+
+
+@dataclass
+class StochasticVectorFlow:
+    """Spline couplings on whitened vectors and Metropolis steps in turns, with exact path weights (Wu, Köhler & Noé
+    2020, arXiv:2002.06707).
+
+    Attributes:
+        blocks: of two couplings each, followed by Metropolis steps under a mixture of base and target, from the one to
+            the other.
+        steps, size: of the Metropolis walk in a block, in standard deviations of the data.
+        width, bins, depth, bound: of the couplings, see `VectorFlow`.
+        loss: of paths; ``loss.share`` is that of the energy, the rest is of the data.
+    """
+
+    blocks: int = 3
+    steps: int = 10
+    size: float = 0.1
+    width: int = 64
+    bins: int = 8
+    depth: int = 1
+    bound: float = 5.0
+    loss: PathKL = field(default_factory=PathKL)
+
+    def __post_init__(self) -> None:
+        require_above(0, "model.", self, "blocks", "steps", "size", "width", "depth", "bound")
+        require_above(1, "model.", self, "bins")
+
+    def build(self, target: Target, frames: Tensor, seed: int = 0) -> Model:
+        circular = _numbers(target)
+        couplings = spline_couplings(
+            circular, 2 * self.blocks, self.width, self.bins, bound=self.bound, depth=self.depth, seed=seed
+        ).transforms
+        blocks = [Composed(*couplings[2 * k : 2 * k + 2]) for k in range(self.blocks)]
+        whiten = Whiten.fit(frames, circular)
+        inside = Whitened(target, whiten)
+        walk = StochasticFlow.between(MixedBase(circular), inside, blocks, Metropolis(self.size), self.steps)
+        return FlowModel(StochasticFlow(walk.base, [whiten, *walk.layers]), target, replace(self.loss))
+
+    def baseline(self, target: Target, frames: Tensor, n: int, generator: Generator = None) -> Tensor:
+        """As of `VectorFlow`."""
+        return VectorFlow().baseline(target, frames, n, generator)
+
+
+@dataclass(frozen=True)
+class Whitened:
+    """A target in whitened coordinates, up to the constant that the volume changes by."""
+
+    target: Target
+    whiten: Whiten
+
+    def energy(self, y: Tensor) -> Tensor:
+        return self.target.energy(self.whiten.inverse_and_ladj(y)[0])
+
+    def energy_and_force(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            y = y.detach().requires_grad_()
+            energy = self.energy(y)
+            (gradient,) = torch.autograd.grad(energy.sum(), y)
+        return energy.detach(), -torch.where(gradient.isfinite(), gradient, 0)
+
+
+def _numbers(target: Target) -> Tensor:
+    """None of a vector's dimensions is an angle. Raises InputError for other states."""
+    if len(target.event_shape) != 1 or target.event_shape[0] < 2:
+        raise InputError(f"model: states of shape {target.event_shape} are not vectors of 2 or more numbers")
+    return torch.zeros(target.event_shape[0], dtype=torch.bool)
 
 
 @dataclass
