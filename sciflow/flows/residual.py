@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -126,14 +126,20 @@ def estimate_log_prob(
     flow: NormalizingFlow, x: Float[Tensor, "B D"], generator: torch.Generator | None = None
 ) -> Float[Tensor, " B"]:
     """Unbiased estimate of ``flow.log_prob(x)``, and of its gradients, without a determinant: for training."""
-    total: Tensor | float = 0.0
-    for transform in flow.transform.transforms if isinstance(flow.transform, Composed) else [flow.transform]:
-        if isinstance(transform, ResidualBlock):
-            x, ladj = transform.estimate(x, generator)
-        else:
-            x, ladj = transform.call_and_ladj(x)
+    z, ladj = _estimated(flow.transform, x, generator)
+    return flow.base.log_prob(z) + ladj
+
+
+def _estimated(transform: Any, x: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    if isinstance(transform, ResidualBlock):
+        return transform.estimate(x, generator)
+    if not isinstance(transform, Composed):
+        return transform.call_and_ladj(x)
+    total = x.new_zeros(len(x))
+    for part in transform.transforms:
+        x, ladj = _estimated(part, x, generator)
         total = total + ladj
-    return flow.base.log_prob(x) + total
+    return x, total
 
 
 def _jacobian(weights: list[Tensor], slopes: list[Tensor]) -> Tensor:
