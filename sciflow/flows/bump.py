@@ -11,7 +11,7 @@ __all__ = ["SmoothBump"]
 _SMALLEST_SLOPE = 0.01
 _SMALLEST_WIDTH = 0.05
 _NEAR = 1e-3  # exp(−1/_NEAR) is zero in float64, and so are all derivatives of the ramp
-_STEPS = 20  # 17 sufficed for 10⁵ roots of maps with parameters of any size, 10 for tame ones
+_STEPS = 20  # 18 sufficed for 10⁵ roots of maps with parameters of any size, 10 for tame ones
 
 
 class SmoothBump:
