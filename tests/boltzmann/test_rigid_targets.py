@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sciflow.boltzmann import OpenMMEnergy
 from sciflow.boltzmann.potentials import LogDensity
-from sciflow.boltzmann.targets import GAS_CONSTANT, ORDERS, Ice, RigidHMC, Tetrahedron, torque, turns_of_so3
+from sciflow.boltzmann.targets import GAS_CONSTANT, ORDERS, Ice, RigidHMC, Tetrahedron, symmetries, torque, turns_of_so3
 from sciflow.errors import InputError
 from sciflow.manifolds import SO3
 from sciflow.manifolds.quaternion import multiply, rotate
@@ -156,6 +156,22 @@ def test_ice_does_not_mind_moving_together_images_and_signs():
     for other in (moved, image, sign, ice.pinned(moved)):
         torch.testing.assert_close(ice.energy(other), ice.energy(x), rtol=1e-10, atol=0)
     assert (ice.pinned(moved)[:, 0, :3] - ice.sites[0, :3]).abs().max() < 1e-15
+
+
+@pytest.mark.parametrize(("order", "number"), [("ferroelectric", 16), ("antiferroelectric", 8)])
+def test_symmetries_of_ice_keep_its_energy(order, number):
+    """Cmc2₁ has 8 operations in a cell, centring included, and there are two cells; the other order has half of that."""
+    ice = Ice(order=order)
+    x = ice.pinned(jittered(ice, 2))
+    found = symmetries(ice)
+    assert len(found) == number
+    images = torch.stack([motion(ice, x) for motion in found])
+    torch.testing.assert_close(ice.energy(images.flatten(0, 1)), ice.energy(x).repeat(number), rtol=1e-10, atol=0)
+    assert (images[..., :3] - ice.sites[:, :3]).abs().max() < 0.1  # each at its site,
+    assert SO3().dist(images[..., 3:], ice.sites[:, 3:]).max() < 1.2  # with the name that is the nearest to it
+    assert SO3().dist(images[0, ..., 3:], x[..., 3:]).max() < 1e-7
+    others = images[1:, ..., :3] - images[:1, ..., :3]
+    assert (others.abs().amax((1, 2, 3)) > 1e-3).all()
 
 
 def test_ewalds_sum_does_not_depend_on_how_it_is_split():

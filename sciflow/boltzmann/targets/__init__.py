@@ -6,17 +6,19 @@ from .double_well import DoubleWell, ManyWell
 from .equilibrium import Chains, ParallelTempering
 from .funnel import Funnel
 from .ice import GAS_CONSTANT, ORDERS, TIP4PEW, Ice, RigidWater
+from .ice_symmetry import symmetries
 from .identities import Identity, curvature, virial
 from .mixture import GaussianMixture
 from .mueller_brown import MuellerBrown
 from .particles import DW4, HarmonicTrap, LennardJones, Particles
 from .rigid import RigidHMC, torque
-from .tetrahedron import Tetrahedron, turns_of_so3
+from .tetrahedron import TETRAHEDRON, Tetrahedron, turns_of_so3
 
 __all__ = [
     "DW4",
     "GAS_CONSTANT",
     "ORDERS",
+    "TETRAHEDRON",
     "TIP4PEW",
     "Chains",
     "DoubleWell",
@@ -37,6 +39,7 @@ __all__ = [
     "Target",
     "Tetrahedron",
     "curvature",
+    "symmetries",
     "torque",
     "turns_of_so3",
     "virial",
