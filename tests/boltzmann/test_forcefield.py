@@ -67,9 +67,8 @@ def test_cutoffs_on_a_peptide_too():
 
 
 def test_charmm_with_its_tables_of_types():
-    topology = from_sequence("ALA-GLY").topology
-    system = app.ForceField("charmm36.xml", "implicit/obc2.xml").createSystem(topology)
     molecule = from_sequence("ALA-GLY")
+    system = app.ForceField("charmm36.xml", "implicit/obc2.xml").createSystem(molecule.topology)
     assert_same(system, hot_frames(TorchForceField.from_openmm(system), molecule.positions, 3))
 
 
