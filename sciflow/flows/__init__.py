@@ -10,7 +10,7 @@ from .internal_coordinates import InternalCoordinates
 from .mixed_coordinates import MixedCoordinates
 from .normalizing_flow import NormalizingFlow
 from .residual import ResidualBlock, estimate_log_prob, residual_blocks
-from .rigid_bodies import PlaceCoupling, RotationCoupling, Sites, rigid_couplings
+from .rigid_bodies import FromSites, PlaceCoupling, RotationCoupling, Sites, rigid_couplings
 from .rigid_potential import ConvexPotential
 from .rigid_projective import ProjectiveLinear, symmetrised_moebius
 from .rigid_rotations import RotationLayer, rotation_flow
@@ -28,6 +28,7 @@ __all__ = [
     "Composed",
     "ConvexPotential",
     "EqualEndsSpline",
+    "FromSites",
     "HeavyTailedBase",
     "InternalCoordinates",
     "MixedBase",

@@ -13,7 +13,7 @@ from .rigid_projective import ProjectiveLinear
 from .spline import EqualEndsSpline
 from .transform import Composed, ModuleTransform
 
-__all__ = ["PlaceCoupling", "RotationCoupling", "Sites", "rigid_couplings"]
+__all__ = ["FromSites", "PlaceCoupling", "RotationCoupling", "Sites", "rigid_couplings"]
 
 Bodies = Float[Tensor, "*batch N 7"]
 
@@ -58,6 +58,20 @@ class Sites(_BodyTransform):
 
     def _ladj(self, x: Tensor) -> Tensor:
         return x.new_full(x.shape[:-2], -3 * (len(self.sites) - 1) * math.log(self.scale))
+
+
+class FromSites(_BodyTransform):
+    """The inverse of `Sites`, for flows from bodies to bodies."""
+
+    def __init__(self, sites: Tensor, scale: float) -> None:
+        super().__init__()
+        self.seen = Sites(sites, scale)
+
+    def call_and_ladj(self, x: Bodies) -> tuple[Bodies, Float[Tensor, "*batch"]]:
+        return self.seen.inverse_and_ladj(x)
+
+    def inverse_and_ladj(self, y: Bodies) -> tuple[Bodies, Float[Tensor, "*batch"]]:
+        return self.seen.call_and_ladj(y)
 
 
 class RotationCoupling(_BodyTransform):

@@ -1,6 +1,18 @@
 """Physics: Boltzmann generators of analytic energies in reduced units."""
 
-from .architectures import ParticleFlow, VectorFlow
+from .architectures import ParticleFlow, StochasticVectorFlow, VectorFlow
+from .ice import IceStudy
+from .ice_flow import CrystalFlow
 from .study import EnergyStudy
+from .tetrahedron import RotationFlow, TetrahedronStudy
 
-__all__ = ["EnergyStudy", "ParticleFlow", "VectorFlow"]
+__all__ = [
+    "CrystalFlow",
+    "EnergyStudy",
+    "IceStudy",
+    "ParticleFlow",
+    "RotationFlow",
+    "StochasticVectorFlow",
+    "TetrahedronStudy",
+    "VectorFlow",
+]

@@ -160,7 +160,7 @@ def test_ice_does_not_mind_moving_together_images_and_signs():
 
 @pytest.mark.parametrize(("order", "number"), [("ferroelectric", 16), ("antiferroelectric", 8)])
 def test_symmetries_of_ice_keep_its_energy(order, number):
-    """Cmc2₁ has 8 operations in a cell, centring included, and there are two cells; the other order has half of that."""
+    """Cmc2₁ has 8 operations in a cell, centring included, and there are two cells; the other order has half of it."""
     ice = Ice(order=order)
     x = ice.pinned(jittered(ice, 2))
     found = symmetries(ice)

@@ -10,6 +10,7 @@ from sciflow.boltzmann.targets.tetrahedron import turns_of_so3
 from sciflow.flows import (
     Composed,
     ConvexPotential,
+    FromSites,
     ModuleTransform,
     PlaceCoupling,
     ProjectiveLinear,
@@ -147,6 +148,7 @@ def sites() -> Tensor:
 
 LAYERS = {
     "sites": lambda: Sites(sites(), 0.01),
+    "from sites": lambda: FromSites(sites(), 0.01),
     "rotations": lambda: perturbed(RotationCoupling(BODIES, 0.7, width=8, depth=1)),
     "places": lambda: perturbed(PlaceCoupling(BODIES, 0.7, bins=4, width=8, depth=1)),
     "stack": lambda: Composed(Sites(sites(), 0.5), *perturbed(rigid_couplings(BODIES, 2, 0.6, 8, 1)).transforms),

@@ -1,0 +1,196 @@
+"""Ice from one temperature to another: free energies by a learned perturbation beside those of a ladder."""
+
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..boltzmann.free_energy import mbar
+from ..boltzmann.kernels import resized
+from ..boltzmann.potentials import LogDensity
+from ..boltzmann.targets import Ice, RigidHMC, symmetries
+from ..errors import InputError, require_above
+from ..rng import step_generator
+from ..study import Evaluation
+from ..training import FlowModel, Model, Progress, SafetensorsDataset, Samples, load_tensors, save_tensors
+from .ice_figures import captions, figures
+from .ice_files import write_crystals
+from .ice_metrics import Crystals, metrics
+
+__all__ = ["IceStudy", "Ladder"]
+
+_ACCEPTED = 0.7
+
+
+class Frames(NamedTuple):
+    """Pinned crystals of every rung, ``(rungs, chains, draws, N, 7)``, hottest first, and what was accepted of each."""
+
+    x: Tensor
+    accepted: Tensor
+
+
+@dataclass
+class Ladder:
+    """Hamiltonian Monte Carlo at a ladder of temperatures, each with its own chains, all in one batch.
+
+    Attributes:
+        rungs: temperatures, geometric from the hot one to the cold one.
+        chains: of each temperature, from the perfect crystal.
+        burn_in: moves before the first draw; step sizes are tuned in the first half of them.
+        draws, thinning: draws a chain, and moves between two of them.
+        leapfrogs: of a move.
+    """
+
+    rungs: int = 5
+    chains: int = 40
+    burn_in: int = 60
+    draws: int = 20
+    thinning: int = 4
+    leapfrogs: int = 8
+
+    def __post_init__(self) -> None:
+        require_above(1, "reference.", self, "rungs", "burn_in")
+        require_above(4, "reference.", self, "chains")
+        require_above(0, "reference.", self, "draws", "thinning", "leapfrogs")
+
+    @property
+    def moves(self) -> int:
+        """Of each chain, in all."""
+        return self.burn_in + self.draws * self.thinning
+
+    def temperatures(self, hot: float, cold: float) -> list[float]:
+        """In kelvin, hottest first."""
+        return [hot * (cold / hot) ** (k / (self.rungs - 1)) for k in range(self.rungs)]
+
+    def run(self, ice: Ice, hot: float, cold: float, seed: int, device: str, bar: Progress) -> Frames:
+        """Draw; in float32, whose rounding of these energies is a hundredth of a kT at most."""
+        rungs = torch.tensor(self.temperatures(hot, cold), device=device)
+        kelvin = rungs.repeat_interleave(self.chains)
+        energy = LogDensity(lambda x: -ice.potential(x) / kelvin)
+        generator = step_generator(seed, device=device)
+        x, here, kept, accepted = ice.sites.float().to(device).repeat(len(kelvin), 1, 1), None, [], []
+        kernel = RigidHMC(size=0.0045 * (kelvin / 250).sqrt(), leapfrogs=self.leapfrogs)
+        for n in range(self.moves):
+            move = kernel.step(x, energy, generator, here)
+            x, here = move.x, move.here
+            if n < self.burn_in // 2:  # moves that depend on earlier ones draw from no law: measure after them
+                each = move.accepted.view(self.rungs, -1).mean(1).repeat_interleave(self.chains)
+                kernel = resized(kernel, (each - _ACCEPTED) * (n + 1) ** -0.6)
+            if n >= self.burn_in:
+                accepted.append(move.accepted)
+                if (n - self.burn_in) % self.thinning == self.thinning - 1:
+                    kept.append(ice.pinned(x))
+            bar.advance()
+        frames = torch.stack(kept, 1).unflatten(0, (self.rungs, self.chains))
+        return Frames(frames, torch.stack(accepted).mean(0).view(self.rungs, -1).mean(1))
+
+
+@dataclass
+class IceStudy:
+    """Map the ensemble of a crystal at one temperature to that at another, and weigh it by the exact energy.
+
+    Attributes:
+        order, cells: of the crystal, see ``sciflow.boltzmann.targets.Ice``.
+        hot, cold: temperatures in kelvin.
+        reference: how the ensembles are drawn; whole chains go to training (70 %), validation (10 %) and, for samples
+            of the flow, to frames that it has not seen (20 %). The symmetries of the crystal multiply training frames.
+        published: numbers in print, by the metric's name.
+    """
+
+    order: str = "antiferroelectric"
+    cells: tuple[int, int, int] = (2, 1, 1)
+    hot: float = 250.0
+    cold: float = 100.0
+    reference: Ladder = field(default_factory=Ladder)
+    published: dict[str, float] = field(default_factory=dict)
+    architecture: Any = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_above(0, "study.", self, "cold")
+        if self.hot <= self.cold:
+            raise InputError(f"study.hot={self.hot} must be above study.cold={self.cold}")
+
+    def ice(self, temperature: float) -> Ice:
+        """The crystal at a temperature in kelvin."""
+        n, m, k = self.cells
+        return Ice(self.order, (n, m, k), temperature=temperature)
+
+    def prepare(self, raw: Path | None, out: Path) -> None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        crystal = self.ice(self.hot)
+        with Progress("reference", self.reference.moves) as bar:
+            frames = self.reference.run(crystal, self.hot, self.cold, self.seed, device, bar)
+        temperatures = self.reference.temperatures(self.hot, self.cold)
+        hot, cold = frames.x[0].cpu(), frames.x[-1].cpu()
+        last, first = max(1, round(0.2 * len(hot))), max(1, round(0.1 * len(hot)))
+        parts = {"unseen": hot[:last], "val": hot[last : last + first], "train": hot[last + first :], "test": cold}
+        for name, part in parts.items():
+            flat = part.flatten(0, 1)
+            if name == "train":  # frames that no chain has been to, as likely as those that it has
+                flat = torch.cat([motion(crystal, flat.double()).float() for motion in symmetries(crystal)])
+            order = torch.randperm(len(flat), generator=step_generator(self.seed, 1))
+            save_tensors({"x": flat[order]}, out / f"{name}.safetensors")
+        delta_f, error = ladder_free_energy(crystal, frames.x, temperatures)
+        about = {
+            "crystal": str(crystal),
+            "units": "nm, unit quaternions w x y z",
+            "train, val, unseen": f"{self.hot:g} K",
+            "test": f"{self.cold:g} K",
+            "temperatures": temperatures,
+            "accepted": frames.accepted.tolist(),
+            "delta_f": delta_f,
+            "delta_f_error": error,
+        }
+        (out / "meta.json").write_text(json.dumps(about, indent=1))
+
+    def dataset(self, data: Path, split: str) -> SafetensorsDataset:
+        return SafetensorsDataset(data / f"{split}.safetensors")
+
+    def model(self, data: Path) -> Model:
+        """Its base are frames that it is not trained on: samples and weights are those of unseen ones."""
+        if self.architecture is None:
+            raise InputError("model: none chosen; say model=crystal_flow")
+        frames = load_tensors(data / "unseen.safetensors")["x"]
+        model: Model = self.architecture.build(self.ice(self.hot), self.ice(self.cold), frames, self.seed)
+        return model
+
+    def write(self, samples: Samples, out: Path) -> None:
+        write_crystals(self.ice(self.cold), samples, out, self.seed)
+
+    def evaluate(self, samples: Samples, data: Path) -> Evaluation:
+        crystals = self._crystals(samples, data)
+        found = metrics(crystals)
+        for name, value in self.published.items():
+            if name in found:
+                found[name].published = value
+        return Evaluation(found, figures(crystals), captions(crystals))
+
+    def _crystals(self, samples: Samples, data: Path) -> Crystals:
+        meta = json.loads((data / "meta.json").read_text())
+        unseen, test = (load_tensors(data / f"{name}.safetensors")["x"].double() for name in ("unseen", "test"))
+        with torch.no_grad():
+            untrained = self.model(data)
+            assert isinstance(untrained, FlowModel)
+            x, ladj = untrained.flow.transform.inv.call_and_ladj(unseen.float())
+        hot, cold = self.ice(self.hot), self.ice(self.cold)
+        contracted = hot.energy(unseen) - cold.energy(x.double()) + ladj.double()
+        return Crystals.of(cold, samples, unseen, test, contracted, meta["delta_f"], meta["delta_f_error"], self.seed)
+
+
+def ladder_free_energy(crystal: Ice, x: Tensor, temperatures: list[float]) -> tuple[float, float]:
+    """F_cold/kT_cold − F_hot/kT_hot and its error, by MBAR over frames ``(rungs, chains, draws, N, 7)``.
+
+    Draws of a chain are correlated: the error is that of as many draws as there are chains, an upper bound.
+    """
+    chains, draws = x.shape[1:3]
+    potential = torch.cat([crystal.potential(part.double()) for part in x.flatten(0, 2).split(512)]).cpu()
+    energies = torch.stack([potential / kelvin for kelvin in temperatures])
+    own = energies.view(len(temperatures), len(temperatures), -1).diagonal().mean(0)
+    # Around the mean energy of each rung, without which the solver starts hundreds of kT from its solution.
+    delta_f, error = mbar(energies - own[:, None], [chains * draws] * len(temperatures))
+    return float(delta_f[-1] + own[-1] - own[0]), float(error[-1]) * math.sqrt(draws)
