@@ -81,7 +81,7 @@ def _density(e: Ensembles) -> Figure:
     figure = Figure(figsize=(3.6 * len(sets), 3.8), layout="constrained")
     axes = np.atleast_1d(figure.subplots(1, len(sets), sharex=True, sharey=True))
     low, high = e.test[:, :2].amin(0).numpy(), e.test[:, :2].amax(0).numpy()
-    edges = [np.linspace(low[k], high[k], 91) for k in range(min(2, e.test.shape[1]))]
+    edges = [np.linspace(low[k], high[k], 61) for k in range(min(2, e.test.shape[1]))]
     for ax, (label, _, x, weights) in zip(axes, sets, strict=True):
         w = None if weights is None else weights.numpy()
         mass = np.histogram2d(x[:, 0].numpy(), x[:, 1].numpy(), bins=edges, weights=w)[0]
