@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sciflow.boltzmann import importance
+from sciflow.boltzmann.diffusion_sampler import DiffusionSampler
 from sciflow.boltzmann.losses import (
     AlphaTwo,
     ForceMatching,
@@ -18,6 +19,7 @@ from sciflow.boltzmann.losses import (
     ReverseKL,
     SelfImprovement,
     TemperatureAnnealing,
+    TrajectoryBalance,
     TrustRegion,
 )
 from sciflow.boltzmann.targets import DoubleWell
@@ -92,6 +94,22 @@ def test_reverse_kl_stays_in_its_well_and_alpha_two_does_not() -> None:
     exact = float((SHALLOW.sample(100_000, step_generator(3))[:, 0] < 0).double().mean())
     assert share[0] < 0.1 * exact
     assert share[1] > 0.5 * exact
+
+
+def test_a_diffusion_sampler_learns_both_wells() -> None:
+    sampler = DiffusionSampler(2, WELL, steps=12, scale=1.6, width=32, depth=1)
+    ess = []
+    for steps in (1, 80):
+        model = FlowModel(sampler, WELL, TrajectoryBalance(explore=0.2))
+        fit(
+            model,
+            TensorsDataset({"x": torch.zeros(1, 2)}),
+            TrainerConfig(steps=steps, batch_size=128, lr=0.02, clip=20.0),
+        )
+        w = importance(sampler, WELL, 10_000, generator=step_generator(2), batch_size=10_000)
+        ess.append(w.ess())
+    assert ess[1] > 20 * ess[0]
+    assert w.log_z() == pytest.approx(WELL.log_z, abs=5 / math.sqrt(len(w) * w.ess()))
 
 
 class Stop(Exception):

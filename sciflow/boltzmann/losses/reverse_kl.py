@@ -24,7 +24,8 @@ class ReverseKL(Loss):
     vanishes sample by sample. It costs one more pass through the flow.
 
     Energies more than ``cut`` kT above the batch's median grow as a logarithm (:func:`softened`), forces with them; a
-    sample of infinite energy counts nothing. The divergence is mode-seeking: a mode that q misses may never be found.
+    sample of infinite energy or density counts nothing. The divergence is mode-seeking: a mode that q misses may never
+    be found.
 
     Args:
         path_gradient: leave the score out.
@@ -52,4 +53,4 @@ class ReverseKL(Loss):
             (score,) = torch.autograd.grad(flow.log_prob(fixed).sum(), fixed)
             gradient, logq = gradient + score, logq.detach()
         along = (x * gradient).flatten(1).sum(1)  # its derivative is gradient · dx
-        return torch.where(value.isfinite(), logq + value + along - along.detach(), 0.0)
+        return torch.where(value.isfinite() & logq.isfinite(), logq + value + along - along.detach(), 0.0)
