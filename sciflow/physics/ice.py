@@ -96,8 +96,8 @@ class IceStudy:
     Attributes:
         order, cells: of the crystal, see ``sciflow.boltzmann.targets.Ice``.
         hot, cold: temperatures in kelvin.
-        reference: how the ensembles are drawn; whole chains go to training (70 %), validation (10 %) and, for samples
-            of the flow, to frames that it has not seen (20 %). The symmetries of the crystal multiply training frames.
+        reference: how the ensembles are drawn; whole chains go to training (60 %), validation (10 %) and, for samples
+            of the flow, to frames that it has not seen (30 %). The symmetries of the crystal multiply training frames.
         published: numbers in print, by the metric's name.
     """
 
@@ -127,7 +127,7 @@ class IceStudy:
             frames = self.reference.run(crystal, self.hot, self.cold, self.seed, device, bar)
         temperatures = self.reference.temperatures(self.hot, self.cold)
         hot, cold = frames.x[0].cpu(), frames.x[-1].cpu()
-        last, first = max(1, round(0.2 * len(hot))), max(1, round(0.1 * len(hot)))
+        last, first = max(1, round(0.3 * len(hot))), max(1, round(0.1 * len(hot)))
         parts = {"unseen": hot[:last], "val": hot[last : last + first], "train": hot[last + first :], "test": cold}
         for name, part in parts.items():
             flat = part.flatten(0, 1)

@@ -70,27 +70,32 @@ class Crystals:
 
 def metrics(c: Crystals) -> dict[str, Metric]:
     """Free energies are F_cold/kT_cold − F_hot/kT_hot, per molecule as well, beside that of MBAR."""
-    n, molecules = len(c.logw), c.ice.molecules
+    molecules = c.ice.molecules
+    # Samples start from frames that are drawn with replacement: more samples than frames tell no more.
+    n = min(len(c.logw), len(c.hot))
+    again = (len(c.logw) / n) ** 0.5
     ess, spread = logweights.bootstrap(logweights.ess, c.logw, seed=c.seed)
-    forward = one_sided(-c.logw)
+    value, error = one_sided(-c.logw)
+    error, spread = again * error, again * spread
     energy, truth = c.ice.energy(c.samples), c.ice.energy(c.cold)
     plain = one_sided(-c.contracted)
+    halves = energy_w2(truth[::2], truth[1::2])
     found = {
         "ess": Metric(ess, spread, n, float(logweights.ess(c.contracted)), None, "fraction"),
-        "delta_f": Metric(forward.value, forward.error, n, plain.value, c.delta_f, "kT"),
+        "delta_f": Metric(value, error, n, plain.value, c.delta_f, "kT"),
         "delta_f_mbar": Metric(c.delta_f, c.delta_f_error, None, None, None, "kT"),
         "delta_f_per_molecule": Metric(
-            forward.value / molecules,
-            forward.error / molecules,
+            value / molecules,
+            error / molecules,
             n,
             plain.value / molecules,
             c.delta_f / molecules,
             "kT",
         ),
         "mean_work": Metric(float(-c.logw.mean()), None, n, float(-c.contracted.mean()), c.delta_f, "kT"),
-        "energy_w2": Metric(energy_w2(energy, truth), None, n, None, None, "kT"),
+        "energy_w2": Metric(energy_w2(energy, truth), None, n, None, halves, "kT"),
         "energy_w2_reweighted": Metric(
-            energy_w2(energy, truth, c.weights), None, n, energy_w2(energy, truth), None, "kT"
+            energy_w2(energy, truth, c.weights), None, n, energy_w2(energy, truth), halves, "kT"
         ),
         "mean_energy_reweighted": Metric(
             float(c.weights @ energy), None, n, float(energy.mean()), float(truth.mean()), "kT"
@@ -98,7 +103,7 @@ def metrics(c: Crystals) -> dict[str, Metric]:
     }
     if c.back is not None:
         both = bar(-c.logw, c.back)
-        found["delta_f_bar"] = Metric(both.value, both.error, n, None, c.delta_f, "kT")
+        found["delta_f_bar"] = Metric(both.value, again * both.error, n, None, c.delta_f, "kT")
         found["forward_ess"] = Metric(float(logweights.forward_ess(c.back)), None, len(c.back), None, None, "fraction")
     return found
 
