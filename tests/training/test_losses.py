@@ -54,10 +54,10 @@ class Elsewhere(nn.Module):
         return self.normal.log_prob((x - self.centre) / self.width) - math.log(0.3)
 
 
-def trained(loss: Loss, target: DoubleWell = WELL, start: float = 0.0, steps: int = 120) -> FlowModel:
+def trained(loss: Loss, target: DoubleWell = WELL, start: float = 0.0, steps: int = 90) -> FlowModel:
     model = FlowModel(flow(start), target, loss)
     data = TensorsDataset({"x": target.sample(4096, step_generator(1)).float()})
-    fit(model, data, TrainerConfig(steps=steps, batch_size=128, lr=0.015, warmup=20, clip=20.0, ema=0.98))
+    fit(model, data, TrainerConfig(steps=steps, batch_size=128, lr=0.02, warmup=10, clip=20.0, ema=0.98))
     return model
 
 
