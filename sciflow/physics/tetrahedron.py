@@ -85,9 +85,10 @@ class TetrahedronStudy:
         )
 
     def prepare(self, raw: Path | None, out: Path) -> None:
-        x = self.target.sample(self.frames, step_generator(self.seed)).float()
+        target = self.target
+        x = target.sample(self.frames, step_generator(self.seed)).float()
         save_splits({"x": x}, out, self.seed)
-        meta = {"target": str(self.target), "draws": "independent", "log_z": self.target.log_z, "frames": len(x)}
+        meta = {"target": str(target), "draws": "independent", "log_z": target.log_z, "frames": len(x)}
         (out / "meta.json").write_text(json.dumps(meta, indent=1))
 
     def dataset(self, data: Path, split: str) -> SafetensorsDataset:

@@ -63,7 +63,7 @@ class Tetrahedron(ExactTarget):
 
     @cached_property
     def log_z(self) -> float:
-        q, log_weight = turns_of_so3(48)
+        q, log_weight = turns_of_so3(32)
         return float(torch.logsumexp(log_weight - self.energy(q), 0))
 
     def sample(self, n: int, generator: Generator = None) -> Tensor:
