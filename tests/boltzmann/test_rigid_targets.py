@@ -175,7 +175,7 @@ def test_symmetries_of_ice_keep_its_energy(order, number):
 
 
 def test_ewalds_sum_does_not_depend_on_how_it_is_split():
-    """α follows from the tolerance: at 1e-9 it is a fifth larger than at 1e-6. Both sums are some ten times their total."""
+    """α follows from the tolerance: at 1e-9 it is a fifth larger than at 1e-6. Each sum is ten times the total."""
     x = jittered(Ice(), 3)
     torch.testing.assert_close(Ice(tolerance=1e-9).energy(x), Ice(tolerance=1e-6).energy(x), rtol=1e-5, atol=0)
 
