@@ -37,7 +37,7 @@ class SelfImprovement(Loss):
         fresh: f. The batch keeps its size: the first f/(f + 1) of its data give way to fresh samples.
     """
 
-    start: float = 0.7
+    start: float = 0.5
     fresh: int = 2
 
     memory: ClassVar[tuple[str, ...]] = ("evaluations", "log_z")
