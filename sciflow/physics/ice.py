@@ -106,7 +106,7 @@ class IceStudy:
         order, cells: of the crystal, see ``sciflow.boltzmann.targets.Ice``.
         hot, cold: temperatures in kelvin.
         reference: how the ensembles are drawn; whole chains go to training (60 %), validation (10 %) and, for samples
-            of the flow, to frames that it has not seen (30 %). The symmetries of the crystal multiply training frames.
+            of the flow, to frames that it has not seen (30 %). The symmetries of the crystal multiply both.
     """
 
     order: str = "antiferroelectric"
@@ -138,7 +138,7 @@ class IceStudy:
         parts = {"unseen": hot[:last], "val": hot[last : last + first], "train": hot[last + first :], "test": cold}
         for name, part in parts.items():
             flat = part.flatten(0, 1)
-            if name == "train":  # frames that no chain has been to, as likely as those that it has
+            if name in ("train", "unseen"):  # frames that no chain has been to, as likely as those that it has
                 flat = torch.cat([motion(crystal, flat.double()).float() for motion in symmetries(crystal)])
             order = torch.randperm(len(flat), generator=step_generator(self.seed, 1))
             save_tensors({"x": flat[order]}, out / f"{name}.safetensors")

@@ -9,7 +9,7 @@ from torch import Tensor
 from ..boltzmann import logweights
 from ..boltzmann.distances import energy_w2
 from ..boltzmann.free_energy import bar, one_sided
-from ..boltzmann.targets import Ice
+from ..boltzmann.targets import Ice, symmetries
 from ..errors import InputError
 from ..study import Metric
 from ..training import Samples
@@ -71,8 +71,9 @@ class Crystals:
 def metrics(c: Crystals) -> dict[str, Metric]:
     """Free energies are F_cold/kT_cold − F_hot/kT_hot, per molecule as well, beside that of MBAR."""
     molecules = c.ice.molecules
-    # Samples start from frames that are drawn with replacement: more samples than frames tell no more.
-    n = min(len(c.logw), len(c.hot))
+    # Samples start from frames drawn with replacement, images of one another by symmetry among them: more samples than
+    # frames without their images may tell no more.
+    n = min(len(c.logw), len(c.hot) // len(symmetries(c.ice)))
     again = (len(c.logw) / n) ** 0.5
     ess, spread = logweights.bootstrap(logweights.ess, c.logw, seed=c.seed)
     value, error = one_sided(-c.logw)
