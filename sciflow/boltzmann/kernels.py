@@ -67,9 +67,7 @@ class Kernel(ABC):
         here = here or self.look(x, energy)
         y, there, ratio = self.propose(x, here, energy, generator)
         if self.metropolised:
-            with torch.no_grad():
-                u = uniform(len(x), generator=generator, dtype=ratio.dtype, device=x.device)
-                moved = u.log() < ratio  # false where it is NaN: from one infinite energy to another
+            moved = accept(ratio, generator)
             logw = torch.zeros_like(ratio)
         else:
             moved = here.energy.isfinite()  # a sample without weight stays where it is
@@ -195,6 +193,15 @@ def resized(kernel: K, log_factor: Tensor) -> K:
     return replace(
         kernel, size=torch.as_tensor(kernel.size, dtype=torch.float64).to(log_factor.device) * log_factor.exp()
     )
+
+
+@torch.no_grad()
+def accept(ratio: Tensor, generator: Generator) -> Tensor:
+    """Where a move of log-ratio ``ratio (B, …)`` is accepted, with probability min(1, exp ratio); not where it is NaN,
+    from one infinite energy to another."""
+    u = uniform(*ratio.shape, generator=generator, dtype=ratio.dtype, device=ratio.device)
+    # One draw in 2²⁴ (of float32) is zero, below any probability: it stands for the middle of what is rounded to it.
+    return u.clamp(min=torch.finfo(u.dtype).eps / 4).log() < ratio
 
 
 def _langevin(

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..flows import NormalizingFlow
 from ..rng import Generator, uniform
-from .kernels import Kernel, Move
+from .kernels import Kernel, Move, accept
 from .potentials import Here, Potential, look, per_sample
 
 __all__ = ["ISIR", "Chains", "IndependentMH", "LocalGlobal", "NeuTra", "Pulled", "autocorrelation_time", "markov_chain"]
@@ -44,8 +44,7 @@ class IndependentMH:
         y, logq = self.flow.sample(len(x), generator=generator)
         there = _weighed(energy, y, logq)
         ratio = _log_weight(there) - _log_weight(here)
-        u = uniform(len(x), generator=generator, dtype=ratio.dtype, device=x.device)
-        moved = u.log() < ratio
+        moved = accept(ratio, generator)
         x = torch.where(per_sample(moved, x), y, x)
         return Move(x, there.where(moved, here), torch.zeros_like(ratio), moved.to(ratio.dtype))
 

@@ -10,9 +10,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from ..rng import uniform
 from . import logweights
 from .dynamics import LangevinMiddle, Walkers
+from .kernels import accept
 
 __all__ = ["ParallelTempering", "Tempered", "exchanges", "population_annealing"]
 
@@ -37,8 +37,7 @@ def exchanges(
     rungs, ladders = energy.shape
     low = torch.arange(parity, rungs - 1, 2, device=energy.device)
     gain = (1 / temperatures[low] - 1 / temperatures[low + 1])[:, None] * (energy[low] - energy[low + 1])
-    # two infinite energies differ by NaN and stay
-    swap = uniform(len(low), ladders, generator=generator, dtype=gain.dtype, device=energy.device).log() < gain
+    swap = accept(gain, generator)  # two infinite energies differ by NaN and stay
     source = torch.arange(rungs, device=energy.device)[:, None].repeat(1, ladders)
     source[low] += swap.long()
     source[low + 1] -= swap.long()

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from sciflow.boltzmann import kernels
 from sciflow.boltzmann.kernels import HMC, MALA, ULA, Kernel, Metropolis, tune
 from sciflow.boltzmann.potentials import Interpolated, LogDensity
 from sciflow.rng import normal, sample_generators, step_generator, uniform
@@ -114,6 +115,13 @@ def test_points_outside_of_the_support(kernel: Kernel) -> None:
     assert not move.logw.isnan().any()
     if kernel.metropolised:
         assert (kernel.run(-0.1 * inside, half, 60, step_generator(10)).x > 0).double().mean() > 0.9
+
+
+def test_no_draw_accepts_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One uniform number of float32 in 2²⁴ is zero: as often, a move would be accepted whatever its energy."""
+    monkeypatch.setattr(kernels, "uniform", lambda *shape, dtype, **_: torch.zeros(shape, dtype=dtype))
+    ratio = torch.tensor([0.0, -17.0, -18.0, -1e6, -torch.inf, torch.inf, torch.nan])
+    assert kernels.accept(ratio, None).tolist() == [True, True, False, False, False, True, False]
 
 
 def test_centred_moves_keep_the_centre_and_the_law_without_it() -> None:
