@@ -35,7 +35,7 @@ def exchanges(
     Source: Geyer 1991; Hukushima & Nemoto 1996, cond-mat/9512035.
     """
     rungs, ladders = energy.shape
-    low = torch.arange(parity, rungs - 1, 2, device=energy.device)
+    low = torch.arange(rungs - 1, device=energy.device)[parity::2]
     gain = (1 / temperatures[low] - 1 / temperatures[low + 1])[:, None] * (energy[low] - energy[low + 1])
     swap = accept(gain, generator)  # two infinite energies differ by NaN and stay
     source = torch.arange(rungs, device=energy.device)[:, None].repeat(1, ladders)

@@ -149,6 +149,13 @@ def test_tempering_finds_the_populations_that_plain_dynamics_misses():
     assert ((warm.accepted > 0.2) & (warm.accepted < 1)).all()
 
 
+def test_a_ladder_of_one_rung_is_plain_dynamics():
+    dynamics, x = walls_apart(4)
+    walkers = dynamics.start(x, 1.0, step_generator(0))
+    alone = ParallelTempering(dynamics, torch.ones(1, dtype=torch.float64), steps=2).run(walkers, 3, step_generator(1))
+    assert torch.equal(alone.walkers.x, dynamics.run(walkers, 6, 1.0, step_generator(1)).x)
+
+
 def test_annealing_carries_populations_down():
     n = 4000
     temperatures = [5.0, 4.0, 3.2, 2.5, 2.0, 1.6, 1.25, 1.0]
