@@ -120,6 +120,9 @@ class NeuTra:
     kernel: Kernel
     moves: int = 1
 
+    def __post_init__(self) -> None:
+        _check_invariant(self.kernel)
+
     def step(self, x: Tensor, energy: Potential, generator: Generator = None, here: Here | None = None) -> Move:
         with torch.no_grad():
             move = self.kernel.run(self.flow.transform(x), Pulled(self.flow, energy), self.moves, generator)
@@ -139,6 +142,9 @@ class LocalGlobal:
     local: Kernel
     jump: IndependentMH | ISIR
     moves: int = 10
+
+    def __post_init__(self) -> None:
+        _check_invariant(self.local)
 
     def step(self, x: Tensor, energy: Potential, generator: Generator = None, here: Here | None = None) -> Move:
         with torch.no_grad():
@@ -176,8 +182,8 @@ def markov_chain(
     Raises:
         ValueError: for a kernel that does not leave the target invariant.
     """
-    if isinstance(transition, Kernel) and not transition.metropolised:
-        raise ValueError(f"{type(transition).__name__} does not leave its target invariant: use MALA")
+    if isinstance(transition, Kernel):
+        _check_invariant(transition)
     xs, energies, accepted, here = [], [], torch.zeros(len(x), device=x.device), None
     for n in range(burn_in + draws * thin):
         move = transition.step(x, energy, generator, here)
@@ -205,6 +211,11 @@ def autocorrelation_time(f: Tensor, window: float = 5.0) -> float:
     tau = 2 * (covariance / covariance[0]).cumsum(0) - 1
     enough = torch.arange(n, device=f.device) >= window * tau
     return float(tau[int(enough.int().argmax())] if enough.any() else tau[-1])
+
+
+def _check_invariant(kernel: Kernel) -> None:
+    if not kernel.metropolised:
+        raise ValueError(f"{type(kernel).__name__} does not leave its target invariant: use MALA")
 
 
 def _weighed(energy: Potential, x: Tensor, logq: Tensor) -> Here:

@@ -1,12 +1,13 @@
 """Markov chains with flows: the target stays, from anywhere it is reached, and draws are worth what they say."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 
-from sciflow.boltzmann.kernels import HMC, MALA, ULA, Metropolis
+from sciflow.boltzmann.kernels import HMC, MALA, ULA, Kernel, Metropolis
 from sciflow.boltzmann.mcmc import (
     ISIR,
     IndependentMH,
@@ -169,6 +170,9 @@ def test_autocorrelation_time_of_an_autoregression(rho: float) -> None:
     assert autocorrelation_time(torch.stack(f)) == pytest.approx(tau, rel=5 * error + 0.01)  # 1 %: what the window cuts
 
 
-def test_a_kernel_with_an_error_is_no_chain() -> None:
+@pytest.mark.parametrize(
+    "transition", [lambda k: k, lambda k: NeuTra(bent_flow(), k), lambda k: LocalGlobal(k, ISIR(Wide()))]
+)
+def test_a_kernel_with_an_error_is_no_chain(transition: Callable[[Kernel], Transition]) -> None:
     with pytest.raises(ValueError, match="use MALA"):
-        markov_chain(ULA(0.1), torch.zeros(1, 2), TARGET, 1)
+        markov_chain(transition(ULA(0.1)), torch.zeros(1, 2), TARGET, 1)
