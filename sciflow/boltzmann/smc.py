@@ -177,6 +177,8 @@ def _anneal(
         raise ValueError(
             f"{len(kernels)} kernels: give one, or one for each increment of given betas, not to be adapted"
         )
+    if acceptance is not None and not kernels[0].metropolised:
+        raise ValueError(f"{type(kernels[0]).__name__} accepts every move: adapt MALA and use its sizes")
     size, path, stages = batch_size or n, Interpolated(LogDensity(proposal.log_prob), energy, 0.0), list[Stage]()
     x = torch.cat([_draw(proposal, part.stop - part.start, g) for part, g in chunks(n, size, generator)])
     here = Here.cat([kernels[0].look(x[part], path) for part, _ in chunks(n, size, None)])

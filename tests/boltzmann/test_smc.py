@@ -152,6 +152,11 @@ def test_several_kernels_belong_to_given_increments(betas: Tensor | float, accep
         smc(Gaussian(), shifted(), [MALA(0.1)] * 8, 5, betas, acceptance=acceptance)
 
 
+def test_a_kernel_without_rejections_is_not_adapted() -> None:
+    with pytest.raises(ValueError, match="ULA accepts every move"):
+        smc(Gaussian(), shifted(), ULA(0.1), 5, acceptance=0.6)
+
+
 def test_resampling_needs_one_generator() -> None:
     with pytest.raises(ValueError, match="one generator"):
         smc(Gaussian(), shifted(), MALA(0.1), 5, threshold=1.0, generator=sample_generators(0, 0, 5))
