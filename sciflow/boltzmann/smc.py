@@ -180,9 +180,10 @@ def _anneal(
     if acceptance is not None and not kernels[0].metropolised:
         raise ValueError(f"{type(kernels[0]).__name__} accepts every move: adapt MALA and use its sizes")
     size, path, stages = batch_size or n, Interpolated(LogDensity(proposal.log_prob), energy, 0.0), list[Stage]()
-    x = torch.cat([_draw(proposal, part.stop - part.start, g) for part, g in chunks(n, size, generator)])
+    draws = [_draw(proposal, part.stop - part.start, g) for part, g in chunks(n, size, generator)]
+    x, logw = (torch.cat(parts) for parts in zip(*draws, strict=True))
     here = Here.cat([kernels[0].look(x[part], path) for part, _ in chunks(n, size, None)])
-    logw, ancestors = torch.zeros(n, dtype=torch.float64, device=x.device), torch.arange(n, device=x.device)
+    ancestors = torch.arange(n, device=x.device)
     while path.beta < 1:
         gain = (here.ends[0].energy - here.ends[1].energy).double()
         gain = torch.where(gain.isnan(), -torch.inf, gain)
@@ -208,9 +209,16 @@ def _anneal(
     return Annealed(WeightedSamples(x, logq, logw), stages, ancestors)
 
 
-def _draw(proposal: Proposal, n: int, generator: Generator) -> Tensor:
+def _draw(proposal: Proposal, n: int, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Draws and their log-weights towards q: 0, or −∞ where log q is +∞, beyond the border of a flow's chart.
+
+    Such a draw has no weight, but ``log_prob`` does not know that: the same x lies inside the chart elsewhere.
+    """
     drawn = proposal.sample(n, generator=generator)
-    return drawn if isinstance(drawn, Tensor) else drawn[0]
+    if isinstance(drawn, Tensor):
+        return drawn, torch.zeros(n, dtype=torch.float64, device=drawn.device)
+    x, logq = drawn[:2]
+    return x, torch.where(logq == torch.inf, -torch.inf, 0.0).double()
 
 
 def _in_chunks(

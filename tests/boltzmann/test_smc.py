@@ -132,6 +132,26 @@ def test_a_prior_is_a_proposal_and_walls_are_passed() -> None:
     assert estimate == pytest.approx(math.log(0.5), abs=5 * error)
 
 
+@dataclass
+class Folded(Gaussian):
+    """A flow whose draws beyond the border x₁ = 0 of its chart are folded back, where they have log q = +∞."""
+
+    def sample(self, n: int, generator=None) -> tuple[Tensor, Tensor]:
+        x, logq = super().sample(n, generator)
+        beyond = x[:, 0] < 0
+        x = torch.where(beyond[:, None], x * torch.tensor([-1.0, 1.0]), x)
+        return x, torch.where(beyond, torch.inf, logq)
+
+
+@pytest.mark.parametrize("anneal", [ais, smc])
+def test_draws_beyond_the_chart_of_a_flow_have_no_weight(anneal) -> None:
+    half = LogDensity(lambda x: torch.where(x[:, 0] > 0, Gaussian(mean=0.7).log_prob(x), -torch.inf))
+    run = anneal(Folded(), half, MALA(0.2), 4000, GRID, generator=step_generator(8))
+    estimate, error = run.log_z()
+    assert error < 0.05
+    assert estimate == pytest.approx(math.log(0.5 * math.erfc(-0.7 / math.sqrt(2))), abs=5 * error)
+
+
 @pytest.mark.parametrize(
     "betas", [torch.tensor([0.0, 0.5]), torch.tensor([0.1, 1.0]), torch.tensor([0, 0.5, 0.5, 1.0]), 1.0]
 )
