@@ -205,7 +205,7 @@ def _anneal(
         stages.append(Stage(beta, fraction, resampled, float(accepted.mean()), kernel))
         if acceptance is not None:
             kernels.append(resized(kernel, accepted.mean() - acceptance))
-    logq = torch.where(logw.isfinite(), -here.energy.double() - logw, -torch.inf)
+    logq = torch.where(logw.isfinite(), -here.energy.double() - logw, torch.inf)
     return Annealed(WeightedSamples(x, logq, logw), stages, ancestors)
 
 

@@ -5,7 +5,10 @@ import math
 import pytest
 import torch
 
+from sciflow.boltzmann.kernels import MALA
 from sciflow.boltzmann.logweights import ess, log_mean_weight
+from sciflow.boltzmann.potentials import LogDensity
+from sciflow.boltzmann.smc import ais
 from sciflow.boltzmann.steering import at_temperature, heated, reweighted
 from sciflow.boltzmann.targets import DoubleWell
 from sciflow.boltzmann.weights import importance
@@ -113,6 +116,22 @@ def test_the_two_ways_of_reweighting_agree() -> None:
 def test_a_sample_without_weight_stays_without() -> None:
     rows = reweighted(torch.tensor([0.0, -torch.inf]), torch.tensor([1.0, torch.inf]), torch.tensor([0.5, 2.0]))
     assert rows[:, 1].tolist() == [-math.inf, -math.inf]
+
+
+def test_annealed_samples_are_reweighted_and_those_without_weight_stay_without() -> None:
+    """Half of the draws of a unit normal are outside of a wall, in the plane: Z(T) = πT."""
+
+    class Half(LogDensity):
+        def at(self, temperature: float) -> "Half":
+            return Half(lambda x: self.log_prob(x) / temperature)
+
+    half = Half(lambda x: torch.where(x[:, 0] > 0, -x.square().sum(-1) / 2, -torch.inf))
+    run = ais(Euclidean(2).prior(), half, MALA(0.2), 4000, torch.tensor([0.0, 0.5, 1.0]), generator=step_generator(6))
+    assert run.samples.logw.isinf().any()
+    again = at_temperature(run.samples, half, 0.8)
+    assert torch.equal(again.logw.isinf(), run.samples.logw.isinf())
+    error = math.sqrt((1 / again.ess() - 1) / 4000)
+    assert again.log_z() == pytest.approx(math.log(0.8 * math.pi), abs=5 * error)
 
 
 def test_what_cannot_be_heated_is_refused() -> None:
