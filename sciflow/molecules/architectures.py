@@ -19,7 +19,7 @@ from .zmatrix import zmatrix
 
 __all__ = ["EquivariantFlow", "SplineFlow"]
 
-FIELDS: dict[str, type[PointCloudField]] = {"egnn": EGNNField, "painn": PaiNNField, "e3nn": TensorProductField}
+FIELDS: dict[str, Callable[..., PointCloudField]] = {"egnn": EGNNField, "painn": PaiNNField, "e3nn": TensorProductField}
 
 
 @dataclass

@@ -107,14 +107,16 @@ def load_config(study: str, overrides: Iterable[str] = ()) -> Config:
         InputError: unknown study, model or key (with the nearest ones), a value of the wrong type.
     """
     overrides = list(overrides)
-    models = [o.removeprefix("model=") for o in overrides if o.startswith("model=")]
-    choices = [f"model={_option('model', models[-1])}"] if models else []
-    if not study.endswith(".py"):
-        choices.append(f"study={_option('study', study)}")
+    models = [_option("model", o.removeprefix("model=")) for o in overrides if o.startswith("model=")]
+    own = study.endswith(".py")
     with initialize_config_module("sciflow.conf", version_base="1.3"):
-        tree: dict[str, Any] = OmegaConf.to_container(compose("config", choices))  # type: ignore[assignment]
-    if study.endswith(".py"):
+        tree = _compose([] if own else [f"study={_option('study', study)}"])
+        if models:  # what a study sets beside itself is meant for its own model; another one brings its own settings
+            tree = {**_compose([f"model={models[-1]}"]), "study": tree["study"]}
+    if own:
         tree["study"] = {"_target_": study}
+    elif models and tree["model"]:
+        _check_domain(study, tree["study"]["_target_"], models[-1], tree["model"]["_target_"])
     return _checked({"name": Path(study).stem, **tree}, [o for o in overrides if not o.startswith("model=")])
 
 
@@ -146,6 +148,20 @@ def _option(group: str, name: str) -> str:
     raise InputError(f"unknown {group} {name!r}{_nearest(name, known)}; {group} is one of: {', '.join(known)}{hint}")
 
 
+def _compose(choices: list[str]) -> dict[str, Any]:
+    tree: dict[str, Any] = OmegaConf.to_container(compose("config", choices))  # type: ignore[assignment]
+    return tree
+
+
+def _check_domain(study: str, study_target: str, model: str, model_target: str) -> None:
+    """A shipped model serves the studies of its own domain, ``sciflow.molecules``, ``sciflow.geometry``, …"""
+    of_study, of_model = (".".join(target.split(".")[:2]) for target in (study_target, model_target))
+    if of_study != of_model:
+        raise InputError(
+            f"model={model} is of {of_model}, and study {study} of {of_study}: choose another model, or none"
+        )
+
+
 def _checked(tree: dict[str, Any], overrides: list[str]) -> Config:
     """Type a plain tree with its dataclasses, apply overrides, build the objects."""
     targets = {name: tree[name]["_target_"] for name in ("study", "model") if tree.get(name)}
@@ -156,13 +172,7 @@ def _checked(tree: dict[str, Any], overrides: list[str]) -> Config:
     )
     OmegaConf.set_struct(typed, True)
     for key, value in _flat({name: tree.get(name) or {} for name in classes} | {"seed": tree.get("seed", 0)}):
-        try:
-            _set(typed, key, value)
-        except InputError as error:
-            if not key.startswith("model."):
-                raise
-            other = f"{tree['name']} sets {key}, which {targets['model'].rpartition('.')[2]} does not have"
-            raise InputError(f"{other}: it needs another model; leave out model=…") from error
+        _set(typed, key, value)
     for override in overrides:
         _set(typed, *_parse(override, typed))
 

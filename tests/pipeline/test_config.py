@@ -1,8 +1,10 @@
 """A configuration says what was meant, or one line that says what was wrong."""
 
+from importlib import resources
 from pathlib import Path
 
 import pytest
+import yaml
 
 from sciflow.errors import InputError
 from sciflow.pipeline.config import load_config, options, read_config
@@ -86,20 +88,41 @@ def test_saved_configuration_comes_back(gaussian: str, tmp_path: Path) -> None:
         read_config(tmp_path / "config.yaml", ["model=mlp"])
 
 
-MOLECULES, MODELS = ("ala2", "peptide"), {True: ("spline_flow", "equivariant_flow"), False: ("geodesic_flow",)}
+def domains(group: str) -> dict[str, str]:
+    """Name and domain of each shipped study or model; a study that only varies another has that one's."""
+    folder = resources.files("sciflow.conf") / group
+    trees = {name: yaml.safe_load((folder / f"{name}.yaml").read_text()) for name in options(group)}
+
+    def target(name: str) -> str:
+        section = trees[name].get(group, {})
+        bases = [base for base in trees[name].get("defaults", []) if isinstance(base, str)]
+        return section["_target_"].split(".")[1] if "_target_" in section else target(bases[0])
+
+    return {name: target(name) for name in trees}
 
 
-def test_every_shipped_model_is_of_a_domain() -> None:
-    assert sorted(sum(MODELS.values(), ())) == options("model")
+STUDIES, MODELS = domains("study"), domains("model")
 
 
-@pytest.mark.parametrize(
-    ("study", "model"), [(study, model) for study in options("study") for model in (None, *MODELS[study in MOLECULES])]
-)
-def test_shipped_studies_compose_with_the_models_of_their_domain(study: str, model: str | None) -> None:
-    config = load_config(study, [f"model={model}"] if model else [])
-    if model:
+@pytest.mark.parametrize("study", STUDIES)
+def test_shipped_studies_compose_with_the_models_of_their_domain(study: str) -> None:
+    assert load_config(study).study.architecture is not None
+    for model in (model for model, domain in MODELS.items() if domain == STUDIES[study]):
+        config = load_config(study, [f"model={model}"])
         assert type(config.study.architecture).__name__.lower() == model.replace("_", "")
+
+
+def test_a_model_of_another_domain_is_named() -> None:
+    says = r"model=spline_flow is of sciflow\.molecules, and study earth of sciflow\.geometry"
+    with pytest.raises(InputError, match=says):
+        load_config("earth", ["model=spline_flow"])
+
+
+def test_another_model_brings_its_own_settings() -> None:
+    own, other = load_config("dw4"), load_config("dw4", ["model=vector_flow"])
+    assert own.tree["study"] == other.tree["study"]
+    for section in ("model", "trainer", "sampler"):
+        assert other.tree[section] == load_config("double_well").tree[section] != own.tree[section]
 
 
 def test_settings_without_default_are_asked_for(gaussian: str, tmp_path: Path) -> None:
@@ -108,10 +131,3 @@ def test_settings_without_default_are_asked_for(gaussian: str, tmp_path: Path) -
     with pytest.raises(InputError, match=r"study\.needed has no value"):
         load_config(str(tmp_path / "study.py"))
     assert load_config(str(tmp_path / "study.py"), ["needed=3"]).study.needed == 3
-
-
-def test_a_model_of_another_domain_is_named() -> None:
-    with pytest.raises(
-        InputError, match=r"earth sets model\.depth, which SplineFlow does not have: it needs another model"
-    ):
-        load_config("earth", ["model=spline_flow"])
