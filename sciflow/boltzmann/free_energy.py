@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from ..errors import InputError
 from .logweights import ess, log_mean_weight
@@ -27,29 +28,38 @@ class FreeEnergy(NamedTuple):
 def bar(forward: Tensor, reverse: Tensor) -> FreeEnergy:
     """ΔF = F₁ − F₀ by Bennett's acceptance ratio from independent works.
 
+    Where hardly any work of one ensemble is met in the other the error is too small: it is never far above √2 kT.
+
     Args:
         forward: u₁(x) − u₀(x) ``(n₀,)`` at samples of ensemble 0, or generalised works 0 → 1.
         reverse: u₀(x) − u₁(x) ``(n₁,)`` at samples of ensemble 1, or generalised works 1 → 0.
 
     Raises:
-        InputError: for works that are not numbers, or infinite all.
+        InputError: for works that are not numbers, all infinite, or fewer than two.
 
-    Source: Bennett 1976, https://doi.org/10.1016/0021-9991(76)90078-4; pymbar 4.
+    Source: Bennett 1976, https://doi.org/10.1016/0021-9991(76)90078-4.
     """
     for name, work in (("forward", forward), ("reverse", reverse)):
         if work.isnan().any() or not work.isfinite().any():
             raise InputError(f"{name} works: {int(work.isfinite().sum())} of {len(work)} are finite; drop NaN")
+        if len(work) < 2:
+            raise InputError(f"{name} works: {len(work)} has no error; give at least 2")
     forward, reverse = forward.detach().double().cpu(), reverse.detach().double().cpu()
-    # Around their middle, beyond which no exponential overflows and what is left out is below rounding.
-    middle = float(forward[forward.isfinite()].median() - reverse[reverse.isfinite()].median()) / 2
-    forward, reverse = (forward - middle).clamp(-_FAR, _FAR), (reverse + middle).clamp(-_FAR, _FAR)
-    delta_f = _pymbar().bar(forward.numpy(), reverse.numpy(), compute_uncertainty=False)["Delta_f"]
-    bias = math.log(len(forward) / len(reverse)) - delta_f
-    variance = sum(
-        float(accepted.square().mean() / accepted.mean().square() - 1) / len(accepted)
-        for accepted in (torch.sigmoid(-forward - bias), torch.sigmoid(-reverse + bias))
-    )
-    return FreeEnergy(middle + float(delta_f), math.sqrt(max(variance, 0.0)))
+    log_ratio = math.log(len(forward) / len(reverse))
+
+    def log_accepted(delta_f: float) -> tuple[Tensor, Tensor]:
+        """Of the works either way; in logarithms, which hold however far the ensembles are apart."""
+        return logsigmoid(delta_f - log_ratio - forward), logsigmoid(log_ratio - delta_f - reverse)
+
+    works = torch.cat((forward, reverse))
+    high = float(works[works.isfinite()].abs().max()) + abs(log_ratio) + 50  # no sum of accepted is e⁵⁰ times another
+    low = -high
+    for _ in range(80):
+        middle = (low + high) / 2
+        there, back = (float(accepted.logsumexp(0)) for accepted in log_accepted(middle))
+        low, high = (middle, high) if there < back else (low, middle)
+    variance = sum((1 / ess(accepted) - 1) / (len(accepted) - 1) for accepted in log_accepted(low))
+    return FreeEnergy(low, math.sqrt(max(float(variance), 0.0)))  # below 0 by rounding only
 
 
 def mbar(energies: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -117,9 +127,6 @@ def two_sided(x0: Tensor, x1: Tensor, u0: Potential, u1: Potential, transform: A
     """
     forward = generalised_work(x0, u0, u1, transform.call_and_ladj)
     return bar(forward, generalised_work(x1, u1, u0, transform.inv.call_and_ladj))
-
-
-_FAR = 300.0  # kT
 
 
 def _pymbar() -> ModuleType:

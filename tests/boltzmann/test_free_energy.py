@@ -132,7 +132,31 @@ def test_places_of_infinite_energy() -> None:
     assert one_sided(forward).value == pytest.approx(math.log(2), abs=5 * one_sided(forward).error)
 
 
+@pytest.mark.parametrize("dissipated", [5.0, 100.0, 1000.0])
+def test_works_of_ensembles_far_apart(dissipated: float) -> None:
+    """Normal works that obey Crooks, of variance twice their mean dissipation: the error does not vanish."""
+    spread = math.sqrt(2 * dissipated)  # a few works of either side decide
+    noise = spread * normal(2, 300, generator=step_generator(7), dtype=torch.float64)
+    found = bar(3 + dissipated + noise[0], -3 + dissipated + noise[1])
+    assert found.value == pytest.approx(3, abs=spread)
+    assert 0.1 < found.error < 1.5
+
+
+@pytest.mark.parametrize("counts", [(50, 50), (400, 30)])
+def test_the_acceptance_ratio_is_that_of_pymbar(counts: tuple[int, int]) -> None:
+    import pymbar
+
+    x0, x1 = SOFT.sample(counts[0], 8), STIFF.sample(counts[1], 9)
+    forward, reverse = STIFF.energy(x0) - SOFT.energy(x0), SOFT.energy(x1) - STIFF.energy(x1)
+    found = pymbar.bar(forward.numpy(), reverse.numpy(), relative_tolerance=1e-12)
+    ours = bar(forward, reverse)
+    assert ours.value == pytest.approx(float(found["Delta_f"]), abs=1e-9)
+    assert ours.error == pytest.approx(float(found["dDelta_f"]), rel=0.02)  # n − 1 in place of n
+
+
 def test_bad_input_is_refused() -> None:
+    with pytest.raises(InputError, match="at least 2"):
+        bar(torch.zeros(1), torch.zeros(2))
     with pytest.raises(InputError, match="drop NaN"):
         bar(torch.tensor([0.0, math.nan]), torch.zeros(2))
     with pytest.raises(InputError, match="sum to N"):
@@ -146,6 +170,6 @@ def test_pymbar_comes_late_and_silently(monkeypatch: pytest.MonkeyPatch, caplog:
         monkeypatch.delitem(sys.modules, name)
     importlib.reload(free_energy)
     assert "pymbar" not in sys.modules
-    free_energy.bar(torch.zeros(3), torch.zeros(3))
+    free_energy.mbar(torch.zeros(2, 4), [2, 2])
     assert "pymbar" in sys.modules
     assert not caplog.records
