@@ -18,9 +18,13 @@ _STRONGEST = 10.0  # pull of a force, in units of 1/σ
 
 
 class Trajectory(NamedTuple):
-    """States ``(K+1, B, D)`` from prior to sample, forces at all but the last ``(K, B, D)``, log-density ``(B,)``."""
+    """States ``(K+1, B, D)`` from prior to sample, log-density ``(B,)``.
+
+    Of all states but the last: energies ``(K, B)`` and forces ``(K, B, D)``.
+    """
 
     states: Tensor
+    energies: Tensor
     forces: Tensor
     logq: Tensor
 
@@ -79,23 +83,30 @@ class DiffusionSampler(nn.Module):
         """
         like = self.share
         noise = normal(n, self.steps + 1, self.dim, generator=generator, dtype=like.dtype, device=like.device)
-        states, forces = [self.scale * spread * noise[:, 0]], []
+        states, known = [self.scale * spread * noise[:, 0]], []
         for k in range(self.steps):
-            forces.append(self.energy.energy_and_force(states[k])[1])
-            drift = self._drift(states[k][None], forces[k][None], slice(k, k + 1))[0]
+            known.append(self.energy.energy_and_force(states[k]))
+            drift = self._drift(states[k][None], known[k][1][None], slice(k, k + 1))[0]
             mean = (1 - self.share[k]).sqrt() * states[k] + self.share[k] * drift
             states.append(mean + self.scale * spread * self.share[k].sqrt() * noise[:, k + 1])
-        path = torch.stack(states), torch.stack(forces)
-        return Trajectory(*path, self.path_log_density(*path))
+        path, forces = torch.stack(states), torch.stack([force for _, force in known])
+        energies = torch.stack([energy for energy, _ in known])
+        return Trajectory(path, energies, forces, self.path_log_density(path, forces))
 
     def path_log_density(self, states: Tensor, forces: Tensor) -> Tensor:
         """log q of paths, wherever they come from; all steps in one pass through the network."""
+        return self.prior_log_prob(states[0]) + self.log_ratios(states, forces).sum(0)
+
+    def prior_log_prob(self, x: Tensor) -> Tensor:
+        """log N(x; 0, σ²), which is also the law at every time of a process that begins at the prior, (…)."""
+        return (-0.5 * (x / self.scale).square() - math.log(self.scale * math.sqrt(2 * math.pi))).sum(-1)
+
+    def log_ratios(self, states: Tensor, forces: Tensor) -> Tensor:
+        """log P_F(x_{k+1}|x_k) − log P_B(x_k|x_{k+1}) of each step, (K, B)."""
         before, after, share = states[:-1], states[1:], self.share[:, None, None]
         keep = (1 - share).sqrt()
         forward = after - keep * before - share * self._drift(before, forces, slice(None))
-        ratio = ((before - keep * after).square() - forward.square()) / (2 * self.scale**2 * share)
-        start = -0.5 * (states[0] / self.scale).square() - math.log(self.scale * math.sqrt(2 * math.pi))
-        return start.sum(-1) + ratio.sum((0, -1))
+        return (((before - keep * after).square() - forward.square()) / (2 * self.scale**2 * share)).sum(-1)
 
     def _drift(self, x: Tensor, force: Tensor, steps: slice) -> Tensor:
         """σ f at the states ``(k, B, D)`` of some of the steps."""

@@ -8,6 +8,7 @@ from .forward_kl import ForwardKL
 from .path_kl import PathKL
 from .reverse_kl import ReverseKL
 from .self_improvement import SelfImprovement
+from .subtrajectory_balance import SubTrajectoryBalance
 from .temperature_annealing import TemperatureAnnealing
 from .trajectory_balance import TrajectoryBalance
 from .trust_region import TrustRegion
@@ -21,6 +22,7 @@ __all__ = [
     "PathKL",
     "ReverseKL",
     "SelfImprovement",
+    "SubTrajectoryBalance",
     "TemperatureAnnealing",
     "TrajectoryBalance",
     "TrustRegion",

@@ -6,6 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...errors import InputError
+from ..energy import Energy
+from .base import Loss
+
 __all__ = ["Kept", "drawn", "sampled"]
 
 #: Samples ``x`` and what is known of each (``logw``, ``logq``), all with the samples first: tensors alone, so that a
@@ -13,11 +17,22 @@ __all__ = ["Kept", "drawn", "sampled"]
 Kept = dict[str, Tensor]
 
 
-def sampled(flow: Any, n: int, at_once: int, generator: torch.Generator) -> Kept:
-    """``n`` samples ``x`` of a flow with ``logq (n,)``, drawn in parts without gradient."""
+def sampled(loss: Loss, flow: Any, energy: Energy | None, n: int, at_once: int, generator: torch.Generator) -> Kept:
+    """``n`` samples ``x`` of a flow with ``logq (n,)`` and ``energy (n,)``, drawn in parts without gradient.
+
+    Raises:
+        InputError: not one of them has a weight.
+    """
     with torch.no_grad():
         parts = [flow.sample(min(at_once, n - start), generator=generator) for start in range(0, n, at_once)]
-    return {"x": torch.cat([part[0] for part in parts]), "logq": torch.cat([part[1] for part in parts])}
+    x, logq = (torch.cat(part) for part in zip(*parts, strict=True))
+    energies = loss.energy_of(energy, x)
+    if not (energies.isfinite() & logq.isfinite()).any():
+        raise InputError(
+            f"{type(loss).__name__}: none of {n} samples of the flow has a finite energy: train it by forward_kl, or "
+            "draw more for each round"
+        )
+    return {"x": x, "logq": logq, "energy": energies}
 
 
 def drawn(kept: Mapping[str, Tensor], n: int, generator: torch.Generator) -> Tensor:

@@ -30,7 +30,8 @@ class SelfImprovement(Loss):
 
     The coefficient lies between −(f + 1)/f and f + 1 and vanishes at w = 1, sample by sample: whatever the data's bias,
     the minimum is p. Outside the target w = 0. log Z is the log-mean weight of the fresh samples, averaged over some
-    twenty steps; the average is of logarithms, so that one huge weight does not silence the steps after it.
+    twenty steps; the average is of logarithms, so that one huge weight does not silence the steps after it. Fresh
+    samples without any weight leave it as it was.
 
     Args:
         start: fraction of training after which it begins; the flow must be near the target by then.
@@ -55,6 +56,8 @@ class SelfImprovement(Loss):
         if self.progress < self.start:
             return -flow.log_prob(batch["x"])
         size = len(batch["x"])
+        if size < 2:
+            raise InputError(f"trainer.batch_size={size}: self_improvement needs 2 or more, data and fresh samples")
         n = size - max(1, size // (self.fresh + 1))
         with torch.no_grad():
             x = flow.sample(n, generator=generator)[0]
@@ -62,6 +65,7 @@ class SelfImprovement(Loss):
         logq = flow.log_prob(x)
         logw = -self.energy_of(energy, x) - logq.detach()
         now = torch.logsumexp(logw[:n], 0) - math.log(n)
-        self.log_z = now if self.log_z is None else torch.lerp(now, self.log_z, _MEMORY)
-        w = (logw - self.log_z).clamp(max=_LARGEST).exp()
+        known = now if self.log_z is None else self.log_z
+        self.log_z = torch.where(now.isfinite() & known.isfinite(), torch.lerp(now, known, _MEMORY), now.maximum(known))
+        w = torch.where(logw == -torch.inf, 0.0, (logw - self.log_z).clamp(max=_LARGEST).exp())
         return -(self.fresh + 1) * (w - 1) / (self.fresh + w) * logq

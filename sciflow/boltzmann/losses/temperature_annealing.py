@@ -61,8 +61,8 @@ class TemperatureAnnealing(Loss):
             return loss
         rung = min(int((self.progress - self.melt) / (1 - self.melt) * (self.rungs + 1)), self.rungs) + 1
         if rung != self.rung:
-            self.rung, self.kept = rung, sampled(flow, self.samples, n, generator)
-            self.kept["logw"] = -self.energy_of(energy, self.kept["x"]) / self.temperature(rung) - self.kept["logq"]
+            self.rung, self.kept = rung, sampled(self, flow, energy, self.samples, n, generator)
+            self.kept["logw"] = -self.kept["energy"] / self.temperature(rung) - self.kept["logq"]
         return -flow.log_prob(self.kept["x"][drawn(self.kept, n, generator)])
 
     def temperature(self, rung: int) -> float:

@@ -46,7 +46,7 @@ class TrajectoryBalance(Loss):
     ) -> Tensor:
         with torch.no_grad():
             spread = 1 + self.explore * (1 - self.progress)
-            states, forces, _ = flow.trajectory(len(batch["x"]), generator, spread)
+            states, _, forces, _ = flow.trajectory(len(batch["x"]), generator, spread)
         self.evaluations += forces.shape[:2].numel()
         value, _ = softened(self.energy_of(energy, states[-1]), self.cut)
         inside = value.isfinite()

@@ -59,9 +59,9 @@ class TrustRegion(Loss):
     ) -> Tensor:
         n = len(batch["x"])
         if (now := min(int(self.progress * self.rounds), self.rounds - 1)) != self.round:
-            self.round, self.kept = now, sampled(flow, self.samples, n, generator)
-            energies = self.energy_of(energy, self.kept["x"])
-            self.kept["logw"] = constrained_weights(energies, self.kept["logq"], self.kl, self.entropy)
+            self.round, self.kept = now, sampled(self, flow, energy, self.samples, n, generator)
+            kept = self.kept
+            kept["logw"] = constrained_weights(kept["energy"], kept["logq"], self.kl, self.entropy)
         return -flow.log_prob(self.kept["x"][drawn(self.kept, n, generator)])
 
 
@@ -69,17 +69,18 @@ def constrained_weights(energy: Tensor, logq: Tensor, kl: float, entropy: float)
     r"""Log-weights ``(n,)`` from samples of q to the q' of least KL(q'‖p) within ``kl`` of q and ``entropy`` below it.
 
     log w = a (−E − T log q) with T = 1 + λ and a = 1/(1 + η + λ) ≤ 1/T. For a given T the first constraint allows a up
-    to a largest value, and the entropy that is lost by then falls with T: two nested bisections.
+    to a largest value, and the entropy that is lost by then falls with T: two nested bisections. Samples whose energy
+    is not finite, or whose density is not, get no weight.
     """
-    energy, logq = energy.double(), logq.double()
-    inside = energy.isfinite()
-    bounded = torch.where(inside, energy, 0.0)
+    inside = energy.isfinite() & logq.isfinite()
+    bounded, logq = (torch.where(inside, values.double(), 0.0) for values in (energy, logq))
+    before = float(logq[inside].mean())
 
     def step(a: float, temperature: float) -> _Step:
         logw = (a * (-bounded - temperature * logq)).masked_fill(~inside, -torch.inf)
         normalised = logw.log_softmax(0)
         w, gain = normalised.exp(), torch.where(inside, normalised + math.log(len(logw)), 0.0)  # log q'/q
-        return _Step(logw, float((w * gain).sum()), float((w * (logq + gain)).sum() - logq.mean()))
+        return _Step(logw, float((w * gain).sum()), float((w * (logq + gain)).sum()) - before)
 
     def longest(temperature: float) -> _Step:
         """Along the path to the target at a temperature."""
