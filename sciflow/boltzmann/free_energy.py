@@ -67,10 +67,11 @@ def mbar(energies: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor]:
 
     Args:
         energies: u_k(x_n) ``(K, N)`` in kT, all samples under all ensembles; samples in the order of their ensembles.
+            +∞ where a sample of one ensemble is impossible in another.
         counts: independent samples of each ensemble, K numbers that add up to N; 0 for one that is only asked for.
 
     Raises:
-        InputError: for counts that do not add up, or energies that are not finite.
+        InputError: for counts that do not add up, or energies that are no numbers or infinite in their own ensemble.
 
     Source: Shirts, Chodera 2008, arXiv:0801.1426; pymbar 4.
     """
@@ -78,9 +79,13 @@ def mbar(energies: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor]:
         raise InputError(
             f"energies {tuple(energies.shape)} with counts {list(counts)}: give (K, N) and K that sum to N"
         )
-    if not energies.isfinite().all():
-        raise InputError(f"{int((~energies.isfinite()).sum())} energies are not finite: drop these samples")
-    solver = _pymbar().MBAR(energies.detach().double().cpu().numpy(), np.asarray(counts))
+    energies, ensembles = energies.detach().double().cpu(), torch.arange(len(counts))
+    own = ensembles[:, None] == ensembles.repeat_interleave(torch.tensor(counts))
+    wrong = (energies.isnan() | energies.isneginf() | (energies.isposinf() & own)).any(0)
+    if wrong.any():
+        raise InputError(f"{int(wrong.sum())} samples have an energy that is NaN, or infinite in their own: drop them")
+    far = energies[energies.isfinite()].max() + 1000  # beyond any weight in float64
+    solver = _pymbar().MBAR(energies.clamp(max=far).numpy(), np.asarray(counts))
     found = solver.compute_free_energy_differences()
     return torch.from_numpy(found["Delta_f"][0].copy()), torch.from_numpy(found["dDelta_f"][0].copy())
 

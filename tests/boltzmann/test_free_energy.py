@@ -154,6 +154,15 @@ def test_the_acceptance_ratio_is_that_of_pymbar(counts: tuple[int, int]) -> None
     assert ours.error == pytest.approx(float(found["dDelta_f"]), rel=0.02)  # n − 1 in place of n
 
 
+def test_samples_that_are_impossible_in_another_ensemble() -> None:
+    """The same wall for MBAR; without the samples outside of it ln 2 would be lost."""
+    x0 = SOFT.sample(4000, 6)
+    x = torch.cat((x0, SOFT.sample(2000, 10).abs()))[:, 0]
+    value, error = mbar(torch.stack((x.square() / 2, torch.where(x > 0, x.square() / 2, torch.inf))), [4000, 2000])
+    assert error[1] < 0.05
+    assert float(value[1]) == pytest.approx(math.log(2), abs=5 * float(error[1]))
+
+
 def test_bad_input_is_refused() -> None:
     with pytest.raises(InputError, match="at least 2"):
         bar(torch.zeros(1), torch.zeros(2))
@@ -161,8 +170,9 @@ def test_bad_input_is_refused() -> None:
         bar(torch.tensor([0.0, math.nan]), torch.zeros(2))
     with pytest.raises(InputError, match="sum to N"):
         mbar(torch.zeros(2, 5), [2, 2])
-    with pytest.raises(InputError, match="1 energies are not finite"):
-        mbar(torch.tensor([[0.0, torch.inf], [0.0, 0.0]]), [1, 1])
+    for energies in ([[torch.inf, 0.0], [0.0, 0.0]], [[0.0, torch.nan], [0.0, 0.0]]):
+        with pytest.raises(InputError, match="1 samples have an energy that is NaN"):
+            mbar(torch.tensor(energies), [1, 1])
 
 
 def test_pymbar_comes_late_and_silently(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
