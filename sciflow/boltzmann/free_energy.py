@@ -110,13 +110,14 @@ def generalised_work(
 def one_sided(work: Tensor) -> FreeEnergy:
     """ΔF = −log⟨exp(−Φ)⟩ from (generalised) works of independent samples of one ensemble (Zwanzig).
 
-    The error √((1/ESS − 1)/n) sees what the samples see: when their works hardly overlap with those of the other
+    The error √((1/ESS − 1)/(n − 1)) sees what the samples see: when their works hardly overlap with those of the other
     ensemble, the estimate is biased and its error too small. Where both ensembles are sampled use ``two_sided``.
 
     Source: Zwanzig 1954, https://doi.org/10.1063/1.1740409.
     """
-    share = float(ess(-work.detach()))
-    return FreeEnergy(-float(log_mean_weight(-work.detach())), float(max(1 / share - 1, 0) / len(work)) ** 0.5)
+    logw = -work.detach()
+    error = ((1 / ess(logw) - 1).clamp(min=0) / (len(work) - 1)).sqrt()  # NaN for one sample
+    return FreeEnergy(-float(log_mean_weight(logw)), float(error))
 
 
 @torch.no_grad()

@@ -87,7 +87,8 @@ class Annealed:
 
         Source: Chan, Lai 2013, arXiv:1309.2918; Lee, Whiteley 2018, arXiv:1509.00394.
         """
-        return self.samples.log_z(), math.sqrt(max(1 / self.ess() - 1, 0) / max(len(self.samples) - 1, 1))
+        n = len(self.samples)
+        return self.samples.log_z(), math.sqrt(max(1 / self.ess() - 1, 0) / (n - 1)) if n > 1 else math.nan
 
 
 def ais(

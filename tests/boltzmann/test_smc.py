@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from sciflow.boltzmann.free_energy import one_sided
 from sciflow.boltzmann.kernels import HMC, MALA, ULA, Kernel, Metropolis
 from sciflow.boltzmann.potentials import LogDensity
 from sciflow.boltzmann.smc import Annealed, ais, smc
@@ -175,6 +176,12 @@ def test_several_kernels_belong_to_given_increments(betas: Tensor | float, accep
 def test_a_kernel_without_rejections_is_not_adapted() -> None:
     with pytest.raises(ValueError, match="ULA accepts every move"):
         smc(Gaussian(), shifted(), ULA(0.1), 5, acceptance=0.6)
+
+
+def test_one_sample_has_no_error() -> None:
+    run = smc(Gaussian(), shifted(), MALA(0.1), 1, GRID, generator=step_generator(9))
+    assert math.isnan(run.log_z()[1])
+    assert math.isnan(one_sided(-run.samples.logw).error)
 
 
 def test_resampling_needs_one_generator() -> None:
