@@ -14,6 +14,7 @@ from .rigid_bodies import FromSites, PlaceCoupling, RotationCoupling, Sites, rig
 from .rigid_potential import ConvexPotential
 from .rigid_projective import ProjectiveLinear, symmetrised_moebius
 from .rigid_rotations import RotationLayer, rotation_flow
+from .rotors import Rotors
 from .spline import EqualEndsSpline
 from .spline_flow import smooth_couplings, smooth_flow, spline_couplings, spline_flow
 from .tarflow import AutoregressiveAffine, tarflow
@@ -40,6 +41,7 @@ __all__ = [
     "ResidualBlock",
     "RotationCoupling",
     "RotationLayer",
+    "Rotors",
     "Sites",
     "SmoothBump",
     "SmoothCoupling",

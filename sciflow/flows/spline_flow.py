@@ -13,6 +13,7 @@ from .coupling import Coupling, SmoothCoupling, SplineCoupling
 from .internal_coordinates import InternalCoordinates
 from .mixed_coordinates import MixedCoordinates
 from .normalizing_flow import NormalizingFlow
+from .rotors import Rotors
 from .transform import Composed
 from .unbound import Unbound, circular_torsions
 from .whitening import Whiten
@@ -84,6 +85,7 @@ def spline_flow(
     bins: int = 8,
     *,
     core: Sequence[int] | None = None,
+    rotors: Sequence[Sequence[int]] = (),
     bound: float = 8.0,
     depth: int = 2,
     seed: int = 0,
@@ -98,6 +100,7 @@ def spline_flow(
         zmatrix: LongTensor (N, 4), see `InternalCoordinates`.
         training_coordinates: (frames, N, 3) in nm; fits the whitening.
         core: atoms described by Cartesian components instead, see `MixedCoordinates`.
+        rotors: triples of interchangeable atoms round an axis, see `Rotors`.
         couplings, width, bins, bound, depth, seed: see `spline_couplings`.
 
     Raises:
@@ -106,7 +109,7 @@ def spline_flow(
     Source: Noé et al. 2019 (arXiv:1812.01729); Midgley et al. 2023 (arXiv:2208.01893) for the coordinates.
     """
     stack = partial(spline_couplings, couplings=couplings, width=width, bins=bins, bound=bound, depth=depth, seed=seed)
-    return _molecular_flow(stack, zmatrix, training_coordinates, core)
+    return _molecular_flow(stack, zmatrix, training_coordinates, core, rotors)
 
 
 def smooth_flow(
@@ -117,17 +120,22 @@ def smooth_flow(
     bins: int = 8,
     *,
     core: Sequence[int] | None = None,
+    rotors: Sequence[Sequence[int]] = (),
     bound: float = 8.0,
     depth: int = 2,
     seed: int = 0,
 ) -> NormalizingFlow:
     """As `spline_flow`, with `smooth_couplings`: its forces are smooth, its samples cost a search for roots."""
     stack = partial(smooth_couplings, couplings=couplings, width=width, bins=bins, bound=bound, depth=depth, seed=seed)
-    return _molecular_flow(stack, zmatrix, training_coordinates, core)
+    return _molecular_flow(stack, zmatrix, training_coordinates, core, rotors)
 
 
 def _molecular_flow(
-    stack: Callable[[Tensor], Composed], zmatrix: Tensor, frames: Tensor, core: Sequence[int] | None
+    stack: Callable[[Tensor], Composed],
+    zmatrix: Tensor,
+    frames: Tensor,
+    core: Sequence[int] | None,
+    rotors: Sequence[Sequence[int]],
 ) -> NormalizingFlow:
     internal = InternalCoordinates(zmatrix)
     if frames.shape[1:] != (internal.n_atoms, 3):
@@ -137,6 +145,9 @@ def _molecular_flow(
     bonds = internal(frames)[:, : internal.n_atoms - 1]
     coordinates = internal if core is None else MixedCoordinates.fit(zmatrix, core, frames)
     y = coordinates(frames)
+    if rotors:
+        folded = Rotors.fit(coordinates.placement.rows, rotors, y, coordinates.sizes)
+        y = folded(y)
     numbers = sum(coordinates.sizes[:3])
     centre, rotating = circular_torsions(y[:, numbers:])
     unbound = Unbound(centre, rotating, coordinates.sizes)
@@ -145,4 +156,5 @@ def _molecular_flow(
     rigid = internal.zmatrix[1:, :2][bonds.std(0) < 1e-4 * bonds.mean(0)].tolist()
     if rigid:
         raise InputError(f"bonds {rigid} have a constant length in the training frames: simulate without constraints")
-    return NormalizingFlow(MixedBase(circular), Composed(coordinates, unbound, whiten, stack(circular)))
+    first = Composed(coordinates, folded) if rotors else coordinates
+    return NormalizingFlow(MixedBase(circular), Composed(first, unbound, whiten, stack(circular)))

@@ -9,17 +9,19 @@ from torch import Tensor
 from ..boltzmann import Energy
 from ..boltzmann.losses import Losses
 from ..errors import InputError, require_above
-from ..flows import spline_flow
+from ..flows import NormalizingFlow, smooth_flow, spline_flow
 from ..manifolds import Euclidean, Normal
 from ..nets import EGNNField, PaiNNField, PointCloudField, TensorProductField
 from ..objectives import FlowMatching
 from ..paths import Alignment, GeodesicPath, OptimalTransport
 from ..training import FieldModel, FlowModel, Model
-from .zmatrix import zmatrix
+from .rotors import rotors
+from .zmatrix import backbone, zmatrix
 
 __all__ = ["EquivariantFlow", "SplineFlow"]
 
 FIELDS: dict[str, Callable[..., PointCloudField]] = {"egnn": EGNNField, "painn": PaiNNField, "e3nn": TensorProductField}
+FLOWS: dict[str, Callable[..., NormalizingFlow]] = {"spline": spline_flow, "smooth": smooth_flow}
 
 
 @dataclass
@@ -27,23 +29,39 @@ class SplineFlow:
     """Circular and linear rational-quadratic spline couplings on whitened internal coordinates (Noé et al. 2019,
     arXiv:1812.01729; Durkan et al. 2019, arXiv:1906.04032; Köhler et al. 2021, arXiv:2110.00351).
 
-    ``loss`` names what it is trained by, ``losses`` has the settings of each."""
+    The hydrogens of a methyl or an ammonium are interchangeable: one labelling stands for all three (`flows.Rotors`).
+    ``coupling=smooth`` takes mixtures of bumps, whose forces are smooth. ``core=backbone`` describes N, CA and C by
+    Cartesian components in their own frame, the rest by internal coordinates on it. ``loss`` names what it is trained
+    by, ``losses`` has the settings of each."""
 
     couplings: int = 8
     width: int = 96
     bins: int = 8
+    coupling: str = "spline"
+    core: str | None = None
     loss: str = "forward_kl"
     losses: Losses = field(default_factory=Losses)
 
     def __post_init__(self) -> None:
         require_above(0, "model.", self, "couplings", "width")
         require_above(1, "model.", self, "bins")
+        if self.coupling not in FLOWS:
+            raise InputError(f"model.coupling={self.coupling!r} is not a coupling: use one of {', '.join(FLOWS)}")
+        if self.core not in (None, "backbone"):
+            raise InputError(f"model.core={self.core!r} is not a core: use backbone or null")
         self.losses.named(self.loss)
 
     def build(self, topology: app.Topology, frames: Tensor, energy: Callable[[], Energy], seed: int = 0) -> Model:
-        loss = self.losses.named(self.loss)
-        flow = spline_flow(
-            zmatrix(topology), frames, couplings=self.couplings, width=self.width, bins=self.bins, seed=seed
+        loss, rows = self.losses.named(self.loss), zmatrix(topology)
+        flow = FLOWS[self.coupling](
+            rows,
+            frames,
+            couplings=self.couplings,
+            width=self.width,
+            bins=self.bins,
+            core=None if self.core is None else backbone(topology, rows),
+            rotors=rotors(topology, rows),
+            seed=seed,
         )
         return FlowModel(flow, energy() if loss.needs_energy else None, loss)
 

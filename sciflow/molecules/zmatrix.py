@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ..errors import InputError
 
-__all__ = ["neighbours", "zmatrix"]
+__all__ = ["backbone", "neighbours", "zmatrix"]
 
 
 def zmatrix(topology: app.Topology) -> Tensor:
@@ -42,6 +42,12 @@ def zmatrix(topology: app.Topology) -> Tensor:
             "give one molecule (remove water, ions and further chains)"
         )
     return torch.tensor(rows)
+
+
+def backbone(topology: app.Topology, rows: Tensor) -> list[int]:
+    """N, CA and C of all residues, and the first three atoms of the Z-matrix ``rows (N, 4)`` in any case."""
+    named = {atom.index for atom in topology.atoms() if atom.name in ("N", "CA", "C", "CH3")}
+    return sorted(named | set(rows[:3, 0].tolist()))
 
 
 def neighbours(topology: app.Topology) -> list[set[int]]:

@@ -17,6 +17,7 @@ from sciflow.flows import (
     MixedCoordinates,
     ModuleTransform,
     ResidualBlock,
+    Rotors,
     SmoothCoupling,
     SplineCoupling,
     Unbound,
@@ -107,6 +108,19 @@ def rigid_motions(x: Tensor) -> Tensor:
     return torch.cat((translations, rotations), -1)
 
 
+def rotors() -> Rotors:
+    return Rotors(torch.tensor([[0, 2, 1]]), torch.tensor([0.4], dtype=torch.float64), (0, 5, 4, 3))
+
+
+def turned() -> Tensor:
+    """Atoms in their order round the axis: 0 < δ₂ < δ₃ < 2π, in the domain of `rotors`, up to its ends."""
+    y = internal_coordinates()
+    offsets = 2 * math.pi * torch.rand(8, 2, generator=GENERATOR, dtype=torch.float64).sort(-1).values
+    place = math.pi / 3 * torch.linspace(-1 + 1e-9, 1 - 1e-9, 8, dtype=torch.float64)
+    y[:, 9], y[:, 10:] = wrap(0.4 + place - offsets.sum(-1) / 3), wrap(offsets.flip(-1))
+    return y
+
+
 TORSIONS = torch.tensor([False] * 9 + [True] * 3)
 CASES: dict[str, Callable[[], tuple]] = {
     "affine": lambda: (perturbed(AffineCoupling(MASK, width=8)), frames()),
@@ -119,6 +133,7 @@ CASES: dict[str, Callable[[], tuple]] = {
     "mixed coordinates, core only": lambda: (mixed(list(range(6))), molecules(), None, rigid_motions),
     "unbound, linear": lambda: (unbound([3.0, 0.1, -1.0], NUMBERS), internal_coordinates()[3:]),
     "unbound, circular": lambda: (unbound([0.0, 0.0, 0.0], ANGLES), internal_coordinates(), TORSIONS),
+    "rotors": lambda: (rotors(), turned(), TORSIONS),
     "whiten": lambda: (Whiten.fit(frames(), CIRCULAR), seams_edges_and_tails(), CIRCULAR),
     "coupling": lambda: (coupling(), seams_edges_and_tails(), CIRCULAR),
     "coupling, complement": lambda: (coupling(mask=~MASK), seams_edges_and_tails(), CIRCULAR),
