@@ -88,7 +88,7 @@ class WeightedSamples:
         inside = (index >= 0) & (index < len(bins) - 1)
 
         def minus_log(w: Tensor) -> Tensor:
-            mass = torch.zeros(len(bins) - 1, dtype=w.dtype).index_add_(0, index[inside], w[inside])
+            mass = w.new_zeros(len(bins) - 1).index_add_(0, index[inside], w[inside])
             return -torch.log(mass / mass.sum())
 
         value, error = self.bootstrap(minus_log, seed=seed)
