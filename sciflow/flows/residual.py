@@ -75,18 +75,19 @@ class ResidualBlock(ModuleTransform):
         r"""f(x) and an unbiased estimate of ladj, in one direction v ~ N(0, 1) a sample; so are its gradients.
 
         The series :math:`\sum_k (-1)^{k+1} v^T J^k v / k` ends after a random number of terms, ``exact_terms`` and a
-        geometric number of further ones, each divided by the probability that it is reached.
+        geometric number of further ones, each divided by the probability that it is reached: one more with probability
+        L, so that terms stay bounded and the variance finite (halves, as in the paper, bound it for L² < ½ only).
         """
         batch, x = x.shape[:-1], self._flat(x)
         g, weights, slopes = self._residual(x)
-        # One number of terms for the batch. P(at least n further terms) = 2⁻ⁿ.
-        further = int(-(1 - uniform(1, generator=generator, dtype=torch.float64)).log2())
+        # One number of terms for the batch. P(at least n further terms) = Lⁿ.
+        further = int((1 - uniform(1, generator=generator, dtype=torch.float64)).log() / math.log(self.lipschitz))
         v = normal(*x.shape, generator=generator, dtype=x.dtype, device=x.device)
         w, ladj = v, x.new_zeros(len(x))
         for k in range(1, exact_terms + further + 1):
             for n, weight in reversed(list(enumerate(weights))):
                 w = w @ weight if n == len(weights) - 1 else (w * slopes[n]) @ weight
-            ladj = ladj - (-1) ** k / k * 2.0 ** max(0, k - exact_terms) * (w * v).sum(-1)
+            ladj = ladj - (-1) ** k / k * self.lipschitz ** min(0, exact_terms - k) * (w * v).sum(-1)
         return (x + g).reshape(*batch, -1), ladj.reshape(batch)
 
     def _flat(self, x: Tensor) -> Tensor:

@@ -6,7 +6,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from sciflow.flows import Composed, MixedBase, NormalizingFlow, ResidualBlock, estimate_log_prob, residual_blocks
+from sciflow.flows import (
+    Composed,
+    MixedBase,
+    NormalizingFlow,
+    ResidualBlock,
+    estimate_log_prob,
+    residual,
+    residual_blocks,
+)
 from sciflow.rng import step_generator
 
 GENERATOR = step_generator(0)
@@ -74,3 +82,21 @@ def test_roulette_is_unbiased_in_value_and_gradient() -> None:
     error = draws.std(0) / math.sqrt(len(draws))
     assert 0 < error[0] < 0.01
     assert ((draws.mean(0) - exact).abs() < 4.5 * error).all()  # 17 numbers, some of heavy tails
+
+
+@pytest.mark.parametrize("lipschitz", [0.5, 0.9, 0.97])
+def test_rare_terms_of_the_roulette_stay_bounded(lipschitz: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many are drawn: no term grows and signs alternate, so that the sum is below |v|² (Σ Lᵏ/k + 2)."""
+    block = ResidualBlock(2, 2, depth=1, lipschitz=lipschitz).double()
+    with torch.no_grad():
+        for layer in block.layers:
+            layer.weight.copy_(-100 * torch.eye(2))  # both, so that J > 0 as well; x below makes its slope L/1.1
+            layer.bias.zero_()
+    x = torch.full((1, 2), -1e4, dtype=torch.float64)
+    exact = block.call_and_ladj(x)[1].item()
+    assert exact == pytest.approx(2 * math.log1p(lipschitz / 1.1))
+    monkeypatch.setattr(residual, "uniform", lambda *_, **__: torch.tensor([1 - 1e-9], dtype=torch.float64))
+    for seed in range(5):
+        v = torch.randn(1, 2, generator=step_generator(seed), dtype=torch.float64)
+        value = block.estimate(x, step_generator(seed))[1]
+        assert abs(float(value)) < float(v.square().sum()) * (2 - math.log(1 - lipschitz))
