@@ -86,17 +86,28 @@ def look(energy: Potential, x: Tensor, force: bool = True) -> Here:
         return energy.mix(look(energy.start, x, force), look(energy.end, x, force))
     if not (torch.is_grad_enabled() and x.requires_grad):
         return Here(*energy.energy_and_force(x)) if force else Here(energy.energy(x))
+    x = _finite_gradients(x)
     u = energy.energy(x)
     if u.requires_grad:
         if not force:
             return Here(u)
         (gradient,) = torch.autograd.grad(u.sum(), x, create_graph=True)
-        return Here(u, -torch.where(gradient.isfinite(), gradient, 0))
+        return Here(u, -gradient)
     u, known = energy.energy_and_force(x.detach())
     if force and known.any():
         raise InputError(f"forces of {type(energy).__name__} have no derivative: train with Metropolis moves")
     along = (known * x).flatten(1).sum(1)  # its derivative is the force
     return Here(u - along + along.detach(), known if force else None)
+
+
+def _finite_gradients(x: Tensor) -> Tensor:
+    """The same, but derivatives that are not finite count as zero.
+
+    A rejected proposal, deep in a wall, has a gradient of zero, which its own derivative of ∞ would make NaN.
+    """
+    x = x.view_as(x)
+    x.register_hook(lambda g: g if g is None else torch.where(g.isfinite(), g, 0))
+    return x
 
 
 def per_sample(values: Tensor, x: Tensor) -> Tensor:

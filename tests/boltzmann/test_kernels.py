@@ -155,6 +155,18 @@ def test_moves_are_differentiable_in_their_start(kernel: Kernel) -> None:
     torch.autograd.gradcheck(lambda x: tuple(kernel.run(x, GUMBEL, 2, step_generator(15)))[::2], (x,))
 
 
+@pytest.mark.parametrize("kernel", [*BALANCED.values(), ULA(0.3)], ids=[*BALANCED, "ula"])
+def test_gradients_are_finite_where_proposals_end_in_a_wall(kernel: Kernel) -> None:
+    """Derivatives of r⁻¹² overflow float32 well before their rejected points have no effect."""
+    wall = LogDensity(lambda x: -(x[:, 0].abs() ** -12.0))
+    x = (0.5 * gumbel(3000).abs() + 1e-4).float().requires_grad_()
+    move = kernel.run(x, wall, 3, step_generator(16))
+    kept = move.logw.isfinite() & move.energy.isfinite()
+    (move.x[:, 0] + move.energy + move.logw)[kept].sum().backward()
+    assert x.grad is not None
+    assert x.grad.isfinite().all()
+
+
 @pytest.mark.parametrize("beta", [0.0, 0.3, 1.0])
 def test_interpolated_densities(beta: float) -> None:
     x = gumbel(20)
