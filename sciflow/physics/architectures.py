@@ -23,15 +23,16 @@ from ..training.models import Coupler
 
 __all__ = ["ParticleFlow", "StochasticVectorFlow", "VectorFlow"]
 
+_BOX, _MARGIN = 5.0, 1.1  # half-width in standard deviations at least, and beyond the farthest frame
+
 
 @dataclass
 class VectorFlow:
-    """Rational-quadratic spline couplings on whitened vectors, the identity outside of a box (Durkan et al. 2019,
-    arXiv:1906.04032).
+    """Rational-quadratic spline couplings on whitened vectors, the identity outside of a box that holds all training
+    data (Durkan et al. 2019, arXiv:1906.04032).
 
     Attributes:
         couplings, width, bins, depth: of the flow.
-        bound: half-width of the box, in standard deviations of the training data.
         loss, losses: what it is trained by, and the settings of each.
     """
 
@@ -39,21 +40,20 @@ class VectorFlow:
     width: int = 32
     bins: int = 16
     depth: int = 2
-    bound: float = 5.0
     loss: str = "forward_kl"
     losses: Losses = field(default_factory=Losses)
 
     def __post_init__(self) -> None:
-        require_above(0, "model.", self, "couplings", "width", "depth", "bound")
+        require_above(0, "model.", self, "couplings", "width", "depth")
         require_above(1, "model.", self, "bins")
         self.losses.named(self.loss)
 
     def build(self, target: Target, frames: Tensor, seed: int = 0) -> Model:
-        circular = _numbers(target)
+        circular, whiten, bound = _box(target, frames)
         couplings = spline_couplings(
-            circular, self.couplings, self.width, self.bins, bound=self.bound, depth=self.depth, seed=seed
+            circular, self.couplings, self.width, self.bins, bound=bound, depth=self.depth, seed=seed
         )
-        flow = NormalizingFlow(MixedBase(circular), Composed(Whiten.fit(frames, circular), couplings))
+        flow = NormalizingFlow(MixedBase(circular), Composed(whiten, couplings))
         return FlowModel(flow, target, self.losses.named(self.loss))
 
     def baseline(self, target: Target, frames: Tensor, n: int, generator: Generator = None) -> Tensor:
@@ -72,7 +72,7 @@ class StochasticVectorFlow:
         blocks: of two couplings each, followed by Metropolis steps under a mixture of base and target, from the one to
             the other.
         steps, size: of the Metropolis walk in a block, in standard deviations of the data.
-        width, bins, depth, bound: of the couplings, see `VectorFlow`.
+        width, bins, depth: of the couplings, see `VectorFlow`.
         loss: of paths; ``loss.share`` is that of the energy, the rest is of the data.
     """
 
@@ -82,20 +82,18 @@ class StochasticVectorFlow:
     width: int = 64
     bins: int = 8
     depth: int = 1
-    bound: float = 5.0
     loss: PathKL = field(default_factory=PathKL)
 
     def __post_init__(self) -> None:
-        require_above(0, "model.", self, "blocks", "steps", "size", "width", "depth", "bound")
+        require_above(0, "model.", self, "blocks", "steps", "size", "width", "depth")
         require_above(1, "model.", self, "bins")
 
     def build(self, target: Target, frames: Tensor, seed: int = 0) -> Model:
-        circular = _numbers(target)
+        circular, whiten, bound = _box(target, frames)
         couplings = spline_couplings(
-            circular, 2 * self.blocks, self.width, self.bins, bound=self.bound, depth=self.depth, seed=seed
+            circular, 2 * self.blocks, self.width, self.bins, bound=bound, depth=self.depth, seed=seed
         ).transforms
         blocks = [Composed(*couplings[2 * k : 2 * k + 2]) for k in range(self.blocks)]
-        whiten = Whiten.fit(frames, circular)
         inside = Whitened(target, whiten)
         walk = StochasticFlow.between(MixedBase(circular), inside, blocks, Metropolis(self.size), self.steps)
         return FlowModel(StochasticFlow(walk.base, [whiten, *walk.layers]), target, replace(self.loss))
@@ -121,6 +119,13 @@ class Whitened:
             energy = self.energy(y)
             (gradient,) = torch.autograd.grad(energy.sum(), y)
         return energy.detach(), -torch.where(gradient.isfinite(), gradient, 0)
+
+
+def _box(target: Target, frames: Tensor) -> tuple[Tensor, Whiten, float]:
+    """Which dimensions are angles (none), their whitening, and a box around the whitened frames, with a margin."""
+    circular = _numbers(target)
+    whiten = Whiten.fit(frames, circular)
+    return circular, whiten, max(_BOX, _MARGIN * float(whiten(frames).abs().max()))
 
 
 def _numbers(target: Target) -> Tensor:

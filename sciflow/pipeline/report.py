@@ -2,6 +2,7 @@
 
 import csv
 import html
+import math
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +35,18 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 
 def metric_rows(metrics: dict[str, dict[str, Any]]) -> list[list[str]]:
-    """A header and a row a metric, as text: ``value ± error`` beside sample size, floor and reference."""
+    """A header and a row a metric, as text: ``value ± error`` beside sample size, floor and reference.
 
-    def number(value: float | None) -> str:
-        return "" if value is None else f"{value:.4g}"
-
+    A number with an error has the error's digits, and so has what stands beside it.
+    """
     rows = [list(COLUMNS)]
     for name, m in metrics.items():
-        error = "" if m["error"] is None else f" ± {m['error']:.2g}"
+        error = m["error"]
+        form = f".{max(0, 1 - math.floor(math.log10(error)))}f" if error else ".4g"
+        value = format(m["value"], form) + ("" if error is None else f" ± {error:.2g}")
         n = "" if m["n"] is None else str(m["n"])
-        beside = [number(m.get(key)) for key in ("floor", "reference", "published")]
-        rows.append([name, number(m["value"]) + error, n, *beside, m["unit"] or ""])
+        beside = ["" if m.get(key) is None else format(m[key], form) for key in ("floor", "reference", "published")]
+        rows.append([name, value, n, *beside, m["unit"] or ""])
     return rows
 
 

@@ -13,6 +13,7 @@ import yaml
 from sciflow.boltzmann import WeightedSamples
 from sciflow.boltzmann.targets import DW4, DoubleWell, HarmonicTrap, LennardJones, ManyWell, ParallelTempering
 from sciflow.errors import InputError
+from sciflow.flows import SplineCoupling, Whiten
 from sciflow.manifolds import Normal, center
 from sciflow.paths import Alignment
 from sciflow.physics import EnergyStudy, ParticleFlow, VectorFlow
@@ -54,6 +55,16 @@ def test_a_perfect_model_has_perfect_weights_and_distances_at_their_floors(targe
         assert 0.2 < found[name].value / found[name].reference < 5
     assert 0.7 < found["w2"].value / found["w2"].reference < 1.4
     assert abs(found["virial_data"].value - 1) < 4 * found["virial_data"].error
+
+
+@pytest.mark.parametrize("architecture", [VectorFlow(), StochasticVectorFlow(blocks=1)])
+def test_no_frame_is_outside_of_the_box(architecture):
+    """A flow is the identity there: a mode that reaches out of it is cut off."""
+    frames = torch.randn(1000, 2, generator=step_generator(0), dtype=torch.float64)
+    frames[0] = 30.0
+    layers = architecture.build(DoubleWell(), frames).flow.modules()
+    bounds = {layer.bound for layer in layers if isinstance(layer, SplineCoupling)}
+    assert min(bounds) > Whiten.fit(frames, torch.zeros(2, dtype=torch.bool))(frames).abs().max()
 
 
 def test_weights_mend_a_model_that_is_too_hot():

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from sciflow.errors import InputError
+from sciflow.pipeline.report import metric_rows
 from sciflow.pipeline.summary import comparison, summary
 
 
@@ -29,6 +30,12 @@ def test_seeds_are_averaged_and_gains_are_paired(tmp_path: Path) -> None:
     cells = [[cell.strip() for cell in line if cell.strip()] for line in table]
     assert cells[2] == ["rna", "2", "nll", "2 ± 1.4", "3 ± 1.4", "1", "2", "nat"]
     assert cells[3] == ["lys", "1", "nll", "5", "2", "nat"]
+
+
+def test_a_reference_has_the_digits_of_the_error() -> None:
+    metric = {"value": 164.6912, "error": 0.0041, "n": 9, "floor": None, "reference": 164.69567, "unit": "nat"}
+    assert metric_rows({"log_z": metric})[1] == ["log_z", "164.6912 ± 0.0041", "9", "", "164.6957", "", "nat"]
+    assert metric_rows({"log_z": metric | {"error": 12.0}})[1][1] == "165 ± 12"
 
 
 def test_a_run_without_metrics_is_named(tmp_path: Path) -> None:
