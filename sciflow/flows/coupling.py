@@ -97,7 +97,7 @@ class Coupling(ModuleTransform):
         numbers = torch.where(inside, self.bound * after[self.angles_moved :], numbers)
         ladj = ladj[: self.angles_moved].sum(0) + (ladj[self.angles_moved :] * inside).sum(0)
         y = x.index_copy(-1, self.moved, torch.cat((angles, numbers)).T)
-        return y.reshape(*batch, -1), ladj.reshape(batch)
+        return y.reshape(*batch, x.shape[-1]), ladj.reshape(batch)
 
     def _network(self, fixed: Tensor) -> Tensor:
         angles, numbers = fixed.split((self.angles_fixed, len(self.fixed) - self.angles_fixed), -1)

@@ -52,7 +52,7 @@ class ResidualBlock(ModuleTransform):
     def call_and_ladj(self, x: Float[Tensor, "*batch D"]) -> tuple[Float[Tensor, "*batch D"], Float[Tensor, "*batch"]]:
         batch, x = x.shape[:-1], self._flat(x)
         g, weights, slopes = self._residual(x)
-        return (x + g).reshape(*batch, -1), _log_det(_jacobian(weights, slopes)).reshape(batch)
+        return (x + g).reshape(*batch, x.shape[-1]), _log_det(_jacobian(weights, slopes)).reshape(batch)
 
     def inverse_and_ladj(
         self, y: Float[Tensor, "*batch D"]
@@ -67,7 +67,7 @@ class ResidualBlock(ModuleTransform):
         weights = self._weights()
         x = self._newton(self._newton(x, y, weights), y, weights)
         _, _, slopes = self._residual(x, weights)
-        return x.reshape(*batch, -1), -_log_det(_jacobian(weights, slopes)).reshape(batch)
+        return x.reshape(*batch, x.shape[-1]), -_log_det(_jacobian(weights, slopes)).reshape(batch)
 
     def estimate(
         self, x: Float[Tensor, "*batch D"], generator: torch.Generator | None = None, exact_terms: int = 4
@@ -88,7 +88,7 @@ class ResidualBlock(ModuleTransform):
             for n, weight in reversed(list(enumerate(weights))):
                 w = w @ weight if n == len(weights) - 1 else (w * slopes[n]) @ weight
             ladj = ladj - (-1) ** k / k * self.lipschitz ** min(0, exact_terms - k) * (w * v).sum(-1)
-        return (x + g).reshape(*batch, -1), ladj.reshape(batch)
+        return (x + g).reshape(*batch, x.shape[-1]), ladj.reshape(batch)
 
     def _flat(self, x: Tensor) -> Tensor:
         return x.to(self.beta.dtype).reshape(-1, x.shape[-1])

@@ -102,7 +102,7 @@ class AutoregressiveAffine(ModuleTransform):
                 found = mean + _solve_triangular(mix, log_scale.exp() * y[:, start:stop])
                 moved = (found - x[:, start + 1 : stop + 1]).abs()
                 x[:, start + 1 : stop + 1] = found
-                if sweeps_left and moved.amax() <= self.tolerance:
+                if sweeps_left and (moved <= self.tolerance).all():
                     break
             ladj += log_scale.sum((-2, -1))
         return x[:, 1:], ladj

@@ -23,7 +23,8 @@ def assert_transform_laws(
     """Hold an invertible map f to its laws at the points ``x``, which must be float64.
 
     Checks that f and its inverse undo each other, that ladj is the slogdet of the autograd Jacobian, that the ladj of
-    the inverse is minus that of f, that gradients reach every parameter, and that no operation mixes batch elements.
+    the inverse is minus that of f, that gradients reach every parameter, that no operation mixes batch elements, and
+    that a batch may be empty.
 
     Args:
         transform: the map under test, a ``Transform`` with ``call_and_ladj`` (as in zuko). Perturb the parameters of
@@ -74,6 +75,10 @@ def _transform_batches(transform: Any, x: Tensor, y: Tensor, ladj: Tensor, circu
         assert alone_ladj.shape == shape, f"ladj with {name} has shape {tuple(alone_ladj.shape)}"
         assert_zero(f"f does not depend on its batch ({name})", _modulo(alone - y[-1], circular), tol)
         assert_zero(f"ladj does not depend on its batch ({name})", alone_ladj - ladj[-1], tol)
+    for name, map_, points, image in (("f", transform, x, y), ("the inverse", transform.inv, y, x)):
+        nothing, its_ladj = map_.call_and_ladj(points[:0].detach())
+        assert nothing.shape == image[:0].shape, f"{name} of no points has shape {tuple(nothing.shape)}"
+        assert its_ladj.shape == (0,), f"ladj of {name} of no points has shape {tuple(its_ladj.shape)}"
 
 
 def _transform_gradients(transform: Any, x: Tensor) -> None:

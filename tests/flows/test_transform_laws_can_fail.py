@@ -45,6 +45,7 @@ def zeros(x):
         ({"shift": lambda x: 1e-6 * x**2}, r"f⁻¹\(f\(x\)\) = x"),
         ({"ladj": zeros, "inverse_ladj": zeros}, r"log\|det ∂f\|"),
         ({"inverse_ladj": lambda y: zeros(y) - 0.2}, r"inverse is −ladj"),
+        ({"ladj": lambda x: zeros(x) + 0.1 if x.numel() else zeros(x).sum()}, r"ladj of f of no points"),
     ],
 )
 def test_a_fault_is_found_and_named(faults, law):
