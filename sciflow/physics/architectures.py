@@ -129,9 +129,9 @@ def _box(target: Target, frames: Tensor) -> tuple[Tensor, Whiten, float]:
 
 
 def _numbers(target: Target) -> Tensor:
-    """None of a vector's dimensions is an angle. Raises InputError for other states."""
-    if len(target.event_shape) != 1 or target.event_shape[0] < 2:
-        raise InputError(f"model: states of shape {target.event_shape} are not vectors of 2 or more numbers")
+    """None of a vector's dimensions is an angle. Raises InputError for other states, such as unit quaternions."""
+    if target.event_shape != (target.dof,) or target.dof < 2:
+        raise InputError(f"model: states of {type(target).__name__} are not vectors of 2 or more numbers")
     return torch.zeros(target.event_shape[0], dtype=torch.bool)
 
 

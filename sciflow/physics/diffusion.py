@@ -39,8 +39,8 @@ class DiffusionVectors:
         require_above(0, "model.", self, "steps", "width", "depth", "reach")
 
     def build(self, target: Target, frames: Tensor, seed: int = 0) -> Model:
-        if len(target.event_shape) != 1:
-            raise InputError(f"model: states of shape {target.event_shape} are not vectors")
+        if target.event_shape != (target.dof,):
+            raise InputError(f"model: states of {type(target).__name__} are not vectors")
         scale = self.reach * float(frames.double().square().mean(0).sqrt().max())
         sampler = DiffusionSampler(target.event_shape[0], target, self.steps, scale, self.width, self.depth)
         return FlowModel(sampler, target, replace(self.loss))

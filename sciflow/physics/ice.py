@@ -19,6 +19,7 @@ from ..study import Evaluation
 from ..training import FlowModel, Model, Progress, SafetensorsDataset, Samples, load_tensors, save_tensors
 from .ice_figures import captions, figures
 from .ice_files import write_crystals
+from .ice_flow import CrystalFlow
 from .ice_metrics import Crystals, metrics
 
 __all__ = ["IceStudy", "Ladder"]
@@ -119,6 +120,8 @@ class IceStudy:
 
     def __post_init__(self) -> None:
         require_above(0, "study.", self, "cold")
+        if len(self.cells) != 3:
+            raise InputError(f"study.cells={list(self.cells)}: give 3 numbers, the repeats along a, b and c")
         if self.hot <= self.cold:
             raise InputError(f"study.hot={self.hot} must be above study.cold={self.cold}")
 
@@ -160,8 +163,8 @@ class IceStudy:
 
     def model(self, data: Path) -> Model:
         """Its base are frames that it is not trained on: samples and weights are those of unseen ones."""
-        if self.architecture is None:
-            raise InputError("model: none chosen; say model=crystal_flow")
+        if not isinstance(self.architecture, CrystalFlow):
+            raise InputError("model: none chosen that moves crystals; say model=crystal_flow")
         frames = load_tensors(data / "unseen.safetensors")["x"]
         model: Model = self.architecture.build(self.ice(self.hot), self.ice(self.cold), frames, self.seed)
         return model

@@ -2,7 +2,7 @@
 
 import importlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -65,6 +65,7 @@ class EnergyStudy:
     def __post_init__(self) -> None:
         require_above(9, "study.", self, "frames")
         require_above(-1, "study.", self, "seed")
+        require_above(2, "study.reference.", self.reference, "chains")  # for training, for validation, held out
 
     @property
     def energy(self) -> Target:
@@ -81,6 +82,10 @@ class EnergyStudy:
             target: Target = found(**self.settings)
         except TypeError as error:
             raise InputError(f"study.settings={self.settings}: {error}") from error
+        for known in fields(target):
+            value = getattr(target, known.name)
+            if isinstance(known.default, int | float) and not isinstance(value, int | float):
+                raise InputError(f"study.settings.{known.name}={value!r}: give a number")
         return target
 
     def prepare(self, raw: Path | None, out: Path) -> None:
@@ -117,8 +122,8 @@ class EnergyStudy:
         return SafetensorsDataset(data / f"{split}.safetensors")
 
     def model(self, data: Path) -> Model:
-        if self.architecture is None:
-            raise InputError("model: none chosen; say model=vector_flow or model=particle_flow")
+        if not hasattr(self.architecture, "baseline"):
+            raise InputError("model: none chosen for an energy; say model=vector_flow or model=particle_flow")
         model: Model = self.architecture.build(self.energy, _frames(data, "train"), self.seed)
         return model
 

@@ -50,6 +50,8 @@ class RotationFlow:
         self.losses.named(self.loss)
 
     def build(self, target: Target, frames: Tensor, seed: int = 0) -> Model:
+        if not isinstance(target, Tetrahedron):
+            raise InputError(f"model=rotation_flow: states of {type(target).__name__} are not rotations")
         return FlowModel(rotation_flow(self.layers, self.directions, seed), target, self.losses.named(self.loss))
 
 

@@ -11,13 +11,22 @@ import torch
 import yaml
 
 from sciflow.boltzmann import WeightedSamples
-from sciflow.boltzmann.targets import DW4, DoubleWell, HarmonicTrap, LennardJones, ManyWell, ParallelTempering
+from sciflow.boltzmann.targets import (
+    DW4,
+    DoubleWell,
+    HarmonicTrap,
+    LennardJones,
+    ManyWell,
+    ParallelTempering,
+    Tetrahedron,
+)
 from sciflow.errors import InputError
 from sciflow.flows import SplineCoupling, Whiten
 from sciflow.manifolds import Normal, center
 from sciflow.paths import Alignment
-from sciflow.physics import EnergyStudy, ParticleFlow, VectorFlow
+from sciflow.physics import CrystalFlow, EnergyStudy, ParticleFlow, RotationFlow, VectorFlow
 from sciflow.physics.architectures import Aligned, Planar, Relaxed, StochasticVectorFlow, moves
+from sciflow.physics.diffusion import DiffusionVectors
 from sciflow.physics.ensembles import Ensembles
 from sciflow.physics.figures import captions, figures
 from sciflow.physics.metrics import metrics
@@ -145,6 +154,8 @@ def test_vectors_are_written_as_tables(tmp_path):
         (EnergyStudy("Particles"), "not a Target that can be drawn"),
         (EnergyStudy("nowhere.Target"), "not found"),
         (EnergyStudy("LennardJones", {"m": 13}), "unexpected keyword argument 'm'"),
+        (EnergyStudy("DoubleWell", {"a": "much"}), r"settings\.a='much': give a number"),
+        (EnergyStudy("Tetrahedron", {"charges": [1.0, 2.0, 3.0]}), "charges=.* give 4 numbers"),
     ],
 )
 def test_targets_that_are_not_there_are_refused(study, message):
@@ -159,11 +170,29 @@ def test_a_target_of_ones_own_is_found():
 
 @pytest.mark.parametrize(
     ("architecture", "target"),
-    [(VectorFlow(), DW4()), (VectorFlow(), DoubleWell(dim=1)), (ParticleFlow(), DoubleWell())],
+    [
+        (VectorFlow(), DW4()),
+        (VectorFlow(), DoubleWell(dim=1)),
+        (VectorFlow(), Tetrahedron()),
+        (StochasticVectorFlow(), Tetrahedron()),
+        (DiffusionVectors(), Tetrahedron()),
+        (ParticleFlow(), DoubleWell()),
+        (RotationFlow(), DoubleWell()),
+    ],
 )
 def test_models_of_other_states_are_refused(architecture, target):
     with pytest.raises(InputError, match="model"):
         architecture.build(target, target.start(20), 0)
+
+
+def test_a_model_of_crystals_is_no_model_of_an_energy(tmp_path):
+    with pytest.raises(InputError, match="model=vector_flow"):
+        EnergyStudy(architecture=CrystalFlow()).model(tmp_path)
+
+
+def test_fewer_chains_than_splits_are_refused():
+    with pytest.raises(InputError, match=r"reference\.chains=2"):
+        EnergyStudy("DW4", reference=ParallelTempering(chains=2))
 
 
 def test_sources_are_turned_and_relabelled_towards_their_data():

@@ -12,6 +12,7 @@ from sciflow.boltzmann.free_energy import generalised_work
 from sciflow.boltzmann.targets import GAS_CONSTANT, Ice
 from sciflow.errors import InputError
 from sciflow.manifolds import SO3
+from sciflow.physics import VectorFlow
 from sciflow.physics.ice import IceStudy, Ladder, ladder_free_energy
 from sciflow.physics.ice_flow import CrystalFlow, Ensemble, Perturbation
 from sciflow.pipeline import evaluate, load_config, prepare, sample, train
@@ -145,6 +146,13 @@ def test_published_numbers_are_those_of_the_same_crystal():
 def test_a_flow_to_a_hotter_crystal_is_refused():
     with pytest.raises(InputError, match=r"above study\.cold"):
         IceStudy(hot=100.0, cold=200.0)
+
+
+def test_a_model_of_vectors_and_a_fourth_edge_are_refused(tmp_path):
+    with pytest.raises(InputError, match="model=crystal_flow"):
+        IceStudy(architecture=VectorFlow()).model(tmp_path)
+    with pytest.raises(InputError, match=r"study\.cells=\[1, 1, 1, 1\]"):
+        IceStudy(cells=(1, 1, 1, 1))
 
 
 def test_the_gas_constant_is_that_of_openmm():

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...errors import InputError
 from ...manifolds import SO3
 from ...manifolds.quaternion import multiply, to_matrix
 from ...rng import Generator, normal
@@ -43,6 +44,12 @@ class Tetrahedron(ExactTarget):
     charges: tuple[float, float, float, float] = (1.6, 1.3, 1.0, 0.7)
     cubic: float = 2.0
     uniform: tuple[float, float, float] = (0.0, 0.0, 0.5)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, n in (("charges", 4), ("uniform", 3)):
+            if len(getattr(self, name)) != n:
+                raise InputError(f"{name}={list(getattr(self, name))}: give {n} numbers")
 
     @property
     def event_shape(self) -> tuple[int, ...]:
