@@ -86,6 +86,7 @@ def spline_flow(
     *,
     core: Sequence[int] | None = None,
     rotors: Sequence[Sequence[int]] = (),
+    decorrelate: bool = True,
     bound: float = 8.0,
     depth: int = 2,
     seed: int = 0,
@@ -101,6 +102,7 @@ def spline_flow(
         training_coordinates: (frames, N, 3) in nm; fits the whitening.
         core: atoms described by Cartesian components instead, see `MixedCoordinates`.
         rotors: triples of interchangeable atoms round an axis, see `Rotors`.
+        decorrelate: whiten; otherwise every number only gets mean 0 and variance 1.
         couplings, width, bins, bound, depth, seed: see `spline_couplings`.
 
     Raises:
@@ -109,7 +111,7 @@ def spline_flow(
     Source: Noé et al. 2019 (arXiv:1812.01729); Midgley et al. 2023 (arXiv:2208.01893) for the coordinates.
     """
     stack = partial(spline_couplings, couplings=couplings, width=width, bins=bins, bound=bound, depth=depth, seed=seed)
-    return _molecular_flow(stack, zmatrix, training_coordinates, core, rotors)
+    return _molecular_flow(stack, zmatrix, training_coordinates, core, rotors, decorrelate)
 
 
 def smooth_flow(
@@ -121,13 +123,14 @@ def smooth_flow(
     *,
     core: Sequence[int] | None = None,
     rotors: Sequence[Sequence[int]] = (),
+    decorrelate: bool = True,
     bound: float = 8.0,
     depth: int = 2,
     seed: int = 0,
 ) -> NormalizingFlow:
     """As `spline_flow`, with `smooth_couplings`: its forces are smooth, its samples cost a search for roots."""
     stack = partial(smooth_couplings, couplings=couplings, width=width, bins=bins, bound=bound, depth=depth, seed=seed)
-    return _molecular_flow(stack, zmatrix, training_coordinates, core, rotors)
+    return _molecular_flow(stack, zmatrix, training_coordinates, core, rotors, decorrelate)
 
 
 def _molecular_flow(
@@ -136,6 +139,7 @@ def _molecular_flow(
     frames: Tensor,
     core: Sequence[int] | None,
     rotors: Sequence[Sequence[int]],
+    decorrelate: bool,
 ) -> NormalizingFlow:
     internal = InternalCoordinates(zmatrix)
     if frames.shape[1:] != (internal.n_atoms, 3):
@@ -152,7 +156,7 @@ def _molecular_flow(
     centre, rotating = circular_torsions(y[:, numbers:])
     unbound = Unbound(centre, rotating, coordinates.sizes)
     circular = torch.cat((rotating.new_zeros(numbers), rotating))
-    whiten = Whiten.fit(unbound(y), circular)
+    whiten = (Whiten.fit if decorrelate else Whiten.standardise)(unbound(y), circular)
     rigid = internal.zmatrix[1:, :2][bonds.std(0) < 1e-4 * bonds.mean(0)].tolist()
     if rigid:
         raise InputError(f"bonds {rigid} have a constant length in the training frames: simulate without constraints")

@@ -22,6 +22,7 @@ __all__ = ["EquivariantFlow", "SplineFlow"]
 
 FIELDS: dict[str, Callable[..., PointCloudField]] = {"egnn": EGNNField, "painn": PaiNNField, "e3nn": TensorProductField}
 FLOWS: dict[str, Callable[..., NormalizingFlow]] = {"spline": spline_flow, "smooth": smooth_flow}
+FITTED = 200_000  # frames that coordinates and whitening are fitted to; more would only take time
 
 
 @dataclass
@@ -29,16 +30,18 @@ class SplineFlow:
     """Circular and linear rational-quadratic spline couplings on whitened internal coordinates (Noé et al. 2019,
     arXiv:1812.01729; Durkan et al. 2019, arXiv:1906.04032; Köhler et al. 2021, arXiv:2110.00351).
 
-    The hydrogens of a methyl or an ammonium are interchangeable: one labelling stands for all three (`flows.Rotors`).
     ``coupling=smooth`` takes mixtures of bumps, whose forces are smooth. ``core=backbone`` describes N, CA and C by
-    Cartesian components in their own frame, the rest by internal coordinates on it. ``loss`` names what it is trained
-    by, ``losses`` has the settings of each."""
+    Cartesian components in their own frame, the rest by internal coordinates on it. With ``rotors`` one labelling of
+    the interchangeable hydrogens of a methyl or an ammonium stands for all three (`flows.Rotors`); with ``decorrelate``
+    numbers are whitened. ``loss`` names what it is trained by, ``losses`` has the settings of each."""
 
     couplings: int = 8
     width: int = 96
     bins: int = 8
     coupling: str = "spline"
     core: str | None = None
+    rotors: bool = True
+    decorrelate: bool = True
     loss: str = "forward_kl"
     losses: Losses = field(default_factory=Losses)
 
@@ -55,12 +58,13 @@ class SplineFlow:
         loss, rows = self.losses.named(self.loss), zmatrix(topology)
         flow = FLOWS[self.coupling](
             rows,
-            frames,
+            frames[:: 1 + len(frames) // FITTED],
             couplings=self.couplings,
             width=self.width,
             bins=self.bins,
             core=None if self.core is None else backbone(topology, rows),
-            rotors=rotors(topology, rows),
+            rotors=rotors(topology, rows) if self.rotors else (),
+            decorrelate=self.decorrelate,
             seed=seed,
         )
         return FlowModel(flow, energy() if loss.needs_energy else None, loss)

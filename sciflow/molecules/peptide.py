@@ -32,6 +32,8 @@ from .zmatrix import zmatrix
 
 __all__ = ["Architecture", "Comparison", "PeptideStudy"]
 
+WRITTEN = 100_000  # samples that are written for other programs
+
 
 class Architecture(Protocol):
     """What turns a molecule and its training frames ``(F, N, 3)`` into an untrained model.
@@ -113,18 +115,22 @@ class PeptideStudy:
         return self.architecture.build(molecule.topology, self.dataset(data, "train").tensors["x"], energy, self.seed)
 
     def write(self, samples: Samples, out: Path) -> None:
-        """topology.pdb, samples.xtc (as drawn), equilibrium.xtc (resampled by weight), weights.csv (a row a sample)."""
+        """topology.pdb, samples.xtc (as drawn), equilibrium.xtc (resampled by weight), weights.csv (a row a sample).
+
+        Of more than ``WRITTEN`` samples samples.xtc and weights.csv have the first ones.
+        """
         molecule = self.molecule
         topology = mdtraj.Topology.from_openmm(molecule.topology)
         energy = self.energy(samples, molecule)
         weighted = self.weigh(samples, energy, molecule)
         molecule.write_pdb(out / "topology.pdb")
-        _trajectory(weighted.x, topology).save_xtc(str(out / "samples.xtc"))
+        _trajectory(weighted.x[:WRITTEN], topology).save_xtc(str(out / "samples.xtc"))
         generator = torch.Generator().manual_seed(self.seed)
         resampled = weighted.resample(max(1, min(1000, round(weighted.ess() * len(weighted)))), generator)
         _trajectory(weighted.x[resampled], topology).save_xtc(str(out / "equilibrium.xtc"))
-        angles = np.degrees(phi_psi(weighted.x.numpy(), topology))
-        rows = np.column_stack([energy, weighted.logq, weighted.logw, angles.reshape(len(angles), -1)])
+        angles = np.degrees(phi_psi(weighted.x[:WRITTEN].numpy(), topology))
+        numbers = (column[:WRITTEN] for column in (energy, weighted.logq, weighted.logw))
+        rows = np.column_stack([*numbers, angles.reshape(len(angles), -1)])
         columns = [f"{angle}_{residue}_deg" for residue in backbone_residues(topology) for angle in ("phi", "psi")]
         header = ",".join(["energy_kT", "logq", "logw", *columns])
         np.savetxt(out / "weights.csv", rows, fmt="%.6f", delimiter=",", header=header, comments="")

@@ -30,7 +30,7 @@ def test_methyls_and_ammonium_ends_turn():
 def test_a_turn_of_labels_changes_no_density(coupling, core):
     molecule, frames = molecule_and_frames("ACE-ALA-NME")
     generator = torch.Generator().manual_seed(1)
-    model = SplineFlow(2, 8, 4, coupling, core).build(molecule.topology, frames, lambda: None)
+    model = SplineFlow(2, 8, 4, coupling, core, decorrelate=core is None).build(molecule.topology, frames, lambda: None)
     flow = model.flow.double()
     with torch.no_grad():
         for parameter in flow.parameters():
