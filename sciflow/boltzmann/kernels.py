@@ -212,8 +212,9 @@ def _langevin(
     y = x + size * here.force + (2 * size).sqrt() * noise
     there = kernel.look(y, energy)
     assert there.force is not None
-    back = (x - y - size * there.force) / (2 * size).sqrt()
-    return y, there, here.energy - there.energy + (_square(noise) - _square(back)) / 2
+    # The noise of the way back is −(noise + pull): half the difference of their squares, without cancellation.
+    pull = (size / 2).sqrt() * (here.force + there.force)
+    return y, there, here.energy - there.energy - (pull * (noise + pull / 2)).flatten(1).sum(-1)
 
 
 def _square(v: Tensor) -> Tensor:

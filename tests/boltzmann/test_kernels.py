@@ -85,6 +85,13 @@ def test_the_weight_of_langevin_is_the_ratio_of_its_proposals() -> None:
     torch.testing.assert_close(move.logw, ratio, atol=1e-9, rtol=1e-12)
 
 
+def test_the_weight_of_small_steps_in_single_precision() -> None:
+    """Under a constant force it is zero, at steps of 1e-4 from points of order one as well; energies round to 4e-6."""
+    slope = LogDensity(lambda x: x.sum(-1))
+    x = 1 + normal(200, 30, generator=step_generator(17)).abs()
+    assert ULA(1e-8).step(x, slope, step_generator(18)).logw.abs().max() < 2e-5
+
+
 @pytest.mark.parametrize("kernel", [*BALANCED.values(), ULA(0.1)], ids=[*BALANCED, "ula"])
 def test_a_sample_depends_on_its_own_generator_and_step_size(kernel: Kernel) -> None:
     x = normal(6, 2, generator=step_generator(6), dtype=torch.float64)
