@@ -82,10 +82,10 @@ class EnergyStudy:
             target: Target = found(**self.settings)
         except TypeError as error:
             raise InputError(f"study.settings={self.settings}: {error}") from error
-        for known in fields(target):
-            value = getattr(target, known.name)
-            if isinstance(known.default, int | float) and not isinstance(value, int | float):
-                raise InputError(f"study.settings.{known.name}={value!r}: give a number")
+        for setting in fields(target):
+            value = getattr(target, setting.name)
+            if isinstance(setting.default, int | float) and not isinstance(value, int | float):
+                raise InputError(f"study.settings.{setting.name}={value!r}: give a number")
         return target
 
     def prepare(self, raw: Path | None, out: Path) -> None:
