@@ -23,6 +23,7 @@ class Ensembles:
         logw: log-weights −energy − log q of the samples, where their density was followed.
         test_logw: the same of the held-out data, where it was computed.
         baseline: draws of something that needs no network, for floors.
+        chains: that the held-out data are of, in turns; None where they are independent.
     """
 
     target: Target
@@ -33,6 +34,7 @@ class Ensembles:
     test_logw: Tensor | None
     baseline: Tensor | None
     seed: int = 0
+    chains: int | None = None
 
     @classmethod
     def of(
@@ -43,6 +45,7 @@ class Ensembles:
         test: Tensor,
         seed: int,
         baseline: Tensor | None = None,
+        chains: int | None = None,
     ) -> Self:
         """Raises InputError when no sample has a finite energy."""
         assert isinstance(samples.x, Tensor)
@@ -54,7 +57,7 @@ class Ensembles:
             )
         logw = None if samples.logq is None else -energy - samples.logq.double()
         test_logw = None if samples.test_logp is None else -target.energy(test) - samples.test_logp.double()
-        return cls(target, x, train.double(), test, logw, test_logw, baseline, seed)
+        return cls(target, x, train.double(), test, logw, test_logw, baseline, seed, chains)
 
     @cached_property
     def energy(self) -> Tensor:
@@ -68,6 +71,11 @@ class Ensembles:
     def weights(self) -> Tensor | None:
         """Normalised weights of the samples ``(B,)``."""
         return None if self.logw is None else self.logw.softmax(0)
+
+    @cached_property
+    def test_chain(self) -> Tensor:
+        """The chain ``(M,)`` of each held-out datum."""
+        return torch.arange(len(self.test)) % (self.chains or len(self.test))
 
     @cached_property
     def particles(self) -> bool:

@@ -59,9 +59,9 @@ def _held_out(e: Ensembles) -> dict[str, Metric]:
     if e.test_logw is None:
         return {}
     n = len(e.test_logw)
-    eubo, error = logweights.bootstrap(logweights.eubo, e.test_logw, seed=e.seed)
+    eubo = float(logweights.eubo(e.test_logw))
     return {
-        "eubo": Metric(eubo, error, n, None, e.target.log_z, "nat"),
+        "eubo": Metric(eubo, _chain_error(e, e.test_logw), n, None, e.target.log_z, "nat"),
         "forward_ess": Metric(float(logweights.forward_ess(e.test_logw)), None, n, 1 / n, None, "fraction"),
     }
 
@@ -72,10 +72,10 @@ def _energies(e: Ensembles) -> dict[str, Metric]:
     trivial = None if e.baseline is None else energy_w2(e.target.energy(e.baseline), e.test_energy)
     found = {"energy_w2": Metric(energy_w2(e.energy, e.test_energy), None, n, trivial, perfect, "kT")}
     truth = float(e.test_energy.mean())
-    spread = float(e.test_energy.std()) / len(e.test) ** 0.5
-    found["mean_energy_data"] = Metric(truth, spread, len(e.test), unit="kT")
-    identity = virial(e.target, e.test, e.target.dof)
-    found["virial_data"] = Metric(identity.value, identity.error, len(e.test), reference=1.0)
+    found["mean_energy_data"] = Metric(truth, _chain_error(e, e.test_energy), len(e.test), unit="kT")
+    identity = virial(e.target, e.test, e.target.dof, e.test_chain)
+    error = identity.error if np.isfinite(identity.error) else None
+    found["virial_data"] = Metric(identity.value, error, len(e.test), reference=1.0)
     found["mean_energy"] = Metric(float(e.energy.mean()), None, len(e.samples), None, truth, "kT")
     if e.logw is not None and e.weights is not None:
         value = energy_w2(e.energy, e.test_energy, e.weights)
@@ -159,6 +159,13 @@ def _w2(e: Ensembles, cost: Callable[[Tensor, Tensor], Tensor], most: int) -> Me
     perfect = samples_w2(e.again[:n], e.test[:n], cost)
     trivial = None if e.baseline is None else samples_w2(e.baseline[:n], e.test[:n], cost)
     return Metric(samples_w2(e.samples[:n], e.test[:n], cost), None, n, trivial, perfect, "length")
+
+
+def _chain_error(e: Ensembles, values: Tensor) -> float | None:
+    """Standard error of a mean over the held-out data, over that of each chain: draws of a chain are correlated."""
+    draws = torch.bincount(e.test_chain)
+    means = torch.zeros(len(draws)).to(values).index_add_(0, e.test_chain, values) / draws
+    return float(means.std()) / len(means) ** 0.5 if len(means) > 1 else None
 
 
 def _weighted_mean(e: Ensembles, values: Tensor) -> tuple[float, float]:

@@ -108,13 +108,12 @@ class EnergyStudy:
         (out / "meta.json").write_text(json.dumps(meta, indent=1))
 
     def _split(self, x: Tensor, out: Path) -> dict[str, int]:
-        """Whole chains ``x (chains, draws, …)`` to each part, in an order of chance within it."""
+        """Whole chains ``x (chains, draws, …)`` to each part, the first draws of all its chains first."""
         n, counts, start = len(x), {}, 0
         for name in ("test", "val", "train"):
-            size = max(1, round(_SHARES[name] * n)) if name in _SHARES else n - start
-            part = x[start : start + size].flatten(0, 1)
-            order = torch.randperm(len(part), generator=step_generator(self.seed, start + 1))
-            save_tensors({"x": part[order].float()}, out / f"{name}.safetensors")
+            size = _share(name, n) if name in _SHARES else n - start
+            part = x[start : start + size].transpose(0, 1).flatten(0, 1)
+            save_tensors({"x": part.float()}, out / f"{name}.safetensors")
             counts[name], start = len(part), start + size
         return counts
 
@@ -153,7 +152,8 @@ class EnergyStudy:
         baseline = None
         if self.architecture is not None:
             baseline = self.architecture.baseline(target, train, len(samples.x), step_generator(self.seed, 4))
-        ensembles = Ensembles.of(target, samples, train, _frames(data, "test"), self.seed, baseline)
+        chains = None if isinstance(target, ExactTarget) else _share("test", self.reference.chains)
+        ensembles = Ensembles.of(target, samples, train, _frames(data, "test"), self.seed, baseline, chains)
         found = metrics(ensembles)
         for name, value in self.evaluation.published.items():
             if name in found:
@@ -165,6 +165,11 @@ class EnergyStudy:
 
 def _is_target(found: Any) -> bool:
     return isinstance(found, type) and issubclass(found, Target) and not getattr(found, "__abstractmethods__", None)
+
+
+def _share(name: str, n: int) -> int:
+    """How many of ``n`` chains or draws a part gets."""
+    return max(1, round(_SHARES[name] * n))
 
 
 def _frames(data: Path, split: str) -> Tensor:
