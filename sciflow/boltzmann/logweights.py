@@ -85,9 +85,15 @@ def bootstrap(
 
     Source: Efron 1979, https://doi.org/10.1214/aos/1176344552.
     """
-    generator, n = step_generator(seed, device=logw.device), len(logw)
-    index = (torch.randint(n, (n,), generator=generator, device=logw.device) for _ in range(draws))
-    return float(statistic(logw)), float(torch.stack([statistic(logw[i]) for i in index]).std(0))
+    again = torch.stack([statistic(logw[index]) for index in resamples(len(logw), draws, seed, logw.device)])
+    return float(statistic(logw)), float(again.std(0))
+
+
+def resamples(n: int, draws: int, seed: int, device: torch.device) -> Iterator[Tensor]:
+    """Indices ``(n,)`` of n samples drawn with replacement, ``draws`` times."""
+    generator = step_generator(seed, device=device)
+    for _ in range(draws):
+        yield torch.randint(n, (n,), generator=generator, device=device)
 
 
 def systematic(logw: Tensor, n: int, generator: torch.Generator | None = None) -> Tensor:

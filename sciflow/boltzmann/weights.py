@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..rng import Generator, step_generator
+from ..rng import Generator
 from . import logweights
 from .energy import Energy
 
@@ -74,12 +74,9 @@ class WeightedSamples:
 
     def bootstrap(self, statistic: Callable[[Tensor], Tensor], n: int = 200, seed: int = 0) -> tuple[Tensor, Tensor]:
         """Value and standard error of ``statistic(weights)`` under resampling of the samples with replacement."""
-        w, generator = self.weights, step_generator(seed, device=self.logw.device)
-        draws = []
-        for _ in range(n):
-            index = torch.randint(len(w), (len(w),), generator=generator, device=w.device)
-            draws.append(statistic(w * torch.bincount(index, minlength=len(w))))
-        return statistic(w), torch.stack(draws).std(0)
+        w = self.weights
+        counts = (torch.bincount(i, minlength=len(w)) for i in logweights.resamples(len(w), n, seed, w.device))
+        return statistic(w), torch.stack([statistic(w * count) for count in counts]).std(0)
 
     def free_energy(self, cv: Tensor, bins: Tensor, seed: int = 0) -> Profile:
         """Profile −ln p over ``bins`` (edges) of the collective variable ``cv (B,)``, with bootstrap errors."""
