@@ -6,7 +6,7 @@ from .flow_energy import FlowEnergy
 from .forcefield import TorchForceField
 from .free_energy import FreeEnergy, bar, generalised_work, mbar, one_sided, two_sided
 from .kernels import HMC, MALA, ULA, Kernel, Metropolis, Move, tune
-from .logweights import bootstrap, elbo, ess, eubo, forward_ess, forward_kl, reverse_kl
+from .logweights import bootstrap, clipped_ess, elbo, ess, eubo, forward_ess, forward_kl, log_mean_weight, reverse_kl
 from .mcmc import ISIR, Chains, IndependentMH, LocalGlobal, NeuTra, Pulled, autocorrelation_time, markov_chain
 from .potentials import Interpolated, LogDensity, Potential
 from .smc import Annealed, ais, smc
@@ -49,6 +49,7 @@ __all__ = [
     "autocorrelation_time",
     "bar",
     "bootstrap",
+    "clipped_ess",
     "elbo",
     "ess",
     "eubo",
@@ -57,6 +58,7 @@ __all__ = [
     "generalised_work",
     "heated",
     "importance",
+    "log_mean_weight",
     "markov_chain",
     "mbar",
     "one_sided",
