@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..boltzmann import logweights, targets
-from ..boltzmann.targets import ExactTarget, ParallelTempering, Particles, Target, virial
+from ..boltzmann.targets import ExactTarget, Particles, Target, TemperedHMC, virial
 from ..errors import InputError, require_above
 from ..rng import Generator, step_generator
 from ..study import Evaluation
@@ -57,7 +57,7 @@ class EnergyStudy:
     target: str = "DoubleWell"
     settings: dict[str, Any] = field(default_factory=dict)
     frames: int = 20_000
-    reference: ParallelTempering = field(default_factory=ParallelTempering)
+    reference: TemperedHMC = field(default_factory=TemperedHMC)
     evaluation: Comparison = field(default_factory=Comparison)
     architecture: Any = None
     seed: int = 0

@@ -17,7 +17,7 @@ from sciflow.boltzmann.targets import (
     LogGaussianCox,
     ManyWell,
     MuellerBrown,
-    ParallelTempering,
+    TemperedHMC,
     curvature,
     virial,
 )
@@ -252,14 +252,14 @@ def test_targets_are_frozen():
 
 
 def test_tempering_reaches_the_law_of_a_trap_and_of_two_wells():
-    chains = ParallelTempering(chains=150, burn_in=60, draws=20, thinning=2).run(HarmonicTrap(n=3, d=2, stiffness=2.0))
+    chains = TemperedHMC(chains=150, burn_in=60, draws=20, thinning=2).run(HarmonicTrap(n=3, d=2, stiffness=2.0))
     energy = HarmonicTrap(n=3, d=2, stiffness=2.0).energy(chains.x.flatten(0, 1)).reshape(150, 20)
     # ⟨E⟩ = dof/2 = 2, and its error between independent chains
     assert abs(float(energy.mean()) - 2) < 4 * float(energy.mean(1).std()) / 150**0.5
     assert chains.x.mean(2).abs().max() < 1e-10
 
     well = DoubleWell(temperature=1.0)
-    chains = ParallelTempering(chains=150, rungs=4, hottest=8.0, burn_in=60, draws=30).run(well, seed=1)
+    chains = TemperedHMC(chains=150, rungs=4, hottest=8.0, burn_in=60, draws=30).run(well, seed=1)
     right = (chains.x[..., 0] > 0).double()
     exact = (well.sample(200_000, step_generator(2))[:, 0] > 0).double().mean()
     error = float(right.mean(1).std()) / 150**0.5
@@ -270,7 +270,7 @@ def test_tempering_reaches_the_law_of_a_trap_and_of_two_wells():
 
 def test_dw4_reference_obeys_its_identities():
     target = DW4()
-    x = ParallelTempering(chains=100, burn_in=60, draws=20).run(target).x
+    x = TemperedHMC(chains=100, burn_in=60, draws=20).run(target).x
     blocks = torch.arange(100).repeat_interleave(20)
     found = virial(target, x.flatten(0, 1), target.dof, blocks)
     bent = curvature(target, x.flatten(0, 1), blocks)

@@ -17,7 +17,7 @@ from sciflow.boltzmann.targets import (
     HarmonicTrap,
     LennardJones,
     ManyWell,
-    ParallelTempering,
+    TemperedHMC,
     Tetrahedron,
 )
 from sciflow.errors import InputError
@@ -115,7 +115,7 @@ def test_samples_without_a_finite_energy_are_refused():
 
 
 def test_chains_stay_whole(tmp_path):
-    study = EnergyStudy("DW4", reference=ParallelTempering(chains=10, burn_in=10, draws=6, thinning=1, sweep=2))
+    study = EnergyStudy("DW4", reference=TemperedHMC(chains=10, burn_in=10, draws=6, thinning=1, sweep=2))
     study.prepare(None, tmp_path)
     parts = {name: load_tensors(tmp_path / f"{name}.safetensors")["x"] for name in ("train", "val", "test")}
     assert {name: len(x) for name, x in parts.items()} == {"train": 42, "val": 6, "test": 12}
@@ -208,7 +208,7 @@ def test_a_model_of_crystals_is_no_model_of_an_energy(tmp_path):
 
 def test_fewer_chains_than_splits_are_refused():
     with pytest.raises(InputError, match=r"reference\.chains=2"):
-        EnergyStudy("DW4", reference=ParallelTempering(chains=2))
+        EnergyStudy("DW4", reference=TemperedHMC(chains=2))
 
 
 def test_sources_are_turned_and_relabelled_towards_their_data():

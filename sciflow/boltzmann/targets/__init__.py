@@ -3,7 +3,7 @@
 from .base import ExactTarget, Target
 from .cox import LogGaussianCox
 from .double_well import DoubleWell, ManyWell
-from .equilibrium import Chains, ParallelTempering
+from .equilibrium import Chains, TemperedHMC
 from .funnel import Funnel
 from .ice import GAS_CONSTANT, ORDERS, TIP4PEW, Ice, RigidWater
 from .ice_symmetry import symmetries
@@ -32,11 +32,11 @@ __all__ = [
     "LogGaussianCox",
     "ManyWell",
     "MuellerBrown",
-    "ParallelTempering",
     "Particles",
     "RigidHMC",
     "RigidWater",
     "Target",
+    "TemperedHMC",
     "Tetrahedron",
     "curvature",
     "symmetries",

@@ -14,7 +14,7 @@ from ..tempering import exchanges
 from .base import Target
 from .particles import Particles
 
-__all__ = ["Chains", "ParallelTempering"]
+__all__ = ["Chains", "TemperedHMC"]
 
 _ACCEPTED = 0.65  # of Hamiltonian proposals, where they travel the furthest for their cost
 _LARGEST = 3.0  # factor by which one step of the tuning changes a step size at most
@@ -32,7 +32,7 @@ class Chains(NamedTuple):
 
 
 @dataclass
-class ParallelTempering:
+class TemperedHMC:
     """Hamiltonian Monte Carlo at a ladder of temperatures whose neighbours exchange states (Geyer 1991; Hukushima &
     Nemoto 1996, cond-mat/9512035), ``chains`` independent ladders in one batch.
 
