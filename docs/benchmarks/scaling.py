@@ -2,11 +2,12 @@
 
     python docs/benchmarks/scaling.py results/ala2 results/tripeptide results/ala_tetra results/ala_hexa
 
-A run that was trained on another run's data is named with them: results/improved:results/ala2/data. The raw ESS and its
-N are those of metrics.json. A sample costs a draw of the flow with its log-density, timed in batches, and its energy in
-float64, on the very samples of the run: of a batch in torch, and frame by frame by OpenMM's Reference platform. Target
-evaluations are all that the run has asked for: steps of molecular dynamics, energies in training, one a sample. Without
-a GPU times are those of one thread of this process; with one they are by the clock, and torch's energy is compiled.
+Take runs of one force field; one on another run's data is named with them: results/ala2-1:results/ala2/data. Raw ESS
+and N are those of metrics.json. A sample costs a draw of the flow with its log-density, timed in batches, and its
+energy in float64, on the very samples of the run: of a batch in torch, and frame by frame by OpenMM's Reference
+platform. Target evaluations are all that the run has asked for: steps of molecular dynamics, energies in training,
+one a sample. Without a GPU times are those of one thread of this process; with one they are by the clock, and torch's
+energy is compiled.
 """
 
 import argparse
@@ -99,7 +100,7 @@ def cost(run: Path, data: Path, batch: int, seconds: float) -> Cost:
         )
     return Cost(
         run,
-        study.sequence or str(study.pdb),
+        f"{study.sequence or study.pdb}, {Path(study.forcefield[0]).stem}",
         system.getNumParticles(),
         ess["value"],
         ess["n"],
