@@ -27,28 +27,41 @@ from sciflow.boltzmann.losses import (
 from sciflow.boltzmann.losses.softening import softened
 from sciflow.boltzmann.losses.trust_region import constrained_weights
 from sciflow.errors import InputError
+from sciflow.flows import MixedBase, ModuleTransform, NormalizingFlow
 from sciflow.rng import normal, step_generator
 
 WIDTH = 1.2  # of the target
 N = 40_000
 
 
-class Gaussian(nn.Module):
-    """N(mean, diag e^(2 log_scale)), a flow of two dimensions with two parameters each."""
+class Stretched(ModuleTransform):
+    """x ↦ (x − mean) e^(−log_scale)."""
 
-    def __init__(self, mean: float = 0.0, scale: float = WIDTH) -> None:
+    def __init__(self, mean: float, scale: float) -> None:
         super().__init__()
         self.mean = nn.Parameter(torch.full((2,), mean, dtype=torch.float64))
         self.log_scale = nn.Parameter(torch.full((2,), math.log(scale), dtype=torch.float64))
 
-    def sample(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        z = normal(n, 2, generator=generator, dtype=torch.float64)
-        x = self.mean + self.log_scale.exp() * z
-        return x, (-z.square() / 2 - self.log_scale - math.log(2 * math.pi) / 2).sum(-1)
+    def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return (x - self.mean) * (-self.log_scale).exp(), -self.log_scale.sum().expand(x.shape[:-1])
 
-    def log_prob(self, x: Tensor) -> Tensor:
-        z = (x - self.mean) * (-self.log_scale).exp()
-        return (-z.square() / 2 - self.log_scale - math.log(2 * math.pi) / 2).sum(-1)
+    def inverse_and_ladj(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        return self.mean + self.log_scale.exp() * y, self.log_scale.sum().expand(y.shape[:-1])
+
+
+class Gaussian(NormalizingFlow):
+    """N(mean, diag e^(2 log_scale)), a flow of two dimensions with two parameters each."""
+
+    def __init__(self, mean: float = 0.0, scale: float = WIDTH) -> None:
+        super().__init__(MixedBase(torch.zeros(2, dtype=torch.bool)), Stretched(mean, scale))
+
+    @property
+    def mean(self) -> nn.Parameter:
+        return self.transform.mean
+
+    @property
+    def log_scale(self) -> nn.Parameter:
+        return self.transform.log_scale
 
 
 class Target:
