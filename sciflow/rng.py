@@ -7,27 +7,19 @@ batch it is drawn in. A single generator draws the whole batch at once (training
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
+
+from .streams import Streams, step_generator
 
 __all__ = ["Generator", "gamma", "normal", "sample_generators", "step_generator", "uniform"]
 
 Generator = torch.Generator | Sequence[torch.Generator] | None
 
 
-def step_generator(seed: int, *key: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """Generator named by a seed and integers below 2³² (a step, a rank, …), without any state to save.
-
-    Other numbers, or more of them, are another stream: that of ``(seed,)`` is not that of ``(seed, 0)``.
-    """
-    mixed = np.random.SeedSequence(seed, spawn_key=key).generate_state(1, np.uint64)[0]
-    return torch.Generator(device).manual_seed(int(mixed >> np.uint64(1)))
-
-
-def sample_generators(seed: int, start: int, n: int, device: torch.device | str = "cpu") -> list[torch.Generator]:
-    """One generator for each of the samples ``start … start+n-1`` of the stream named by ``seed``."""
-    return [step_generator(seed, i, device=device) for i in range(start, start + n)]
+def sample_generators(seed: int, start: int, n: int, device: torch.device | str = "cpu") -> Streams:
+    """One stream for each of the samples ``start … start+n-1`` of ``seed``."""
+    return Streams(seed, start, n, device)
 
 
 def normal(
@@ -75,6 +67,9 @@ def _draw(
         return fn(*shape, generator=generator, dtype=dtype, device=generator.device).to(device or generator.device)
     if shape[0] != len(generator):
         raise ValueError(f"{len(generator)} generators for {shape[0]} samples: give one generator a sample")
+    if isinstance(generator, Streams) and fn in (torch.rand, torch.randn):
+        draw = generator.uniform if fn is torch.rand else generator.normal
+        return draw(shape[1:], dtype or torch.get_default_dtype(), torch.device(device or generator.device))
     rows = [fn(shape[1:], generator=g, dtype=dtype, device=g.device) for g in generator]
     drawn = torch.stack(rows) if rows else torch.empty(shape, dtype=dtype)
     return drawn.to(device) if device is not None else drawn

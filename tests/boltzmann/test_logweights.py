@@ -99,5 +99,5 @@ def test_chunks_hand_out_each_sample_and_its_generator_once() -> None:
     own = sample_generators(0, 0, 7)
     parts = list(chunks(7, 3, own))
     assert [part for part, _ in parts] == [slice(0, 3), slice(3, 6), slice(6, 7)]
-    assert [g for _, generators in parts for g in generators] == own
+    assert [g for _, generators in parts for g in generators] == list(own)
     assert {g for _, g in chunks(7, 3, own[0])} == {own[0]}
