@@ -51,12 +51,12 @@ class Streams(Sequence[torch.Generator]):
         self.seed, self.device = seed, torch.device(device)
         low, high = np.random.SeedSequence(seed).generate_state(2).tolist()
         self.key = (low, high)
-        self.index = torch.arange(start, start + n, device=self.device)
+        self.samples = torch.arange(start, start + n, device=self.device)
         self.calls = torch.zeros(n, dtype=torch.long, device=self.device)
         self.single: dict[int, torch.Generator] = {}
 
     def __len__(self) -> int:
-        return len(self.index)
+        return len(self.samples)
 
     @overload
     def __getitem__(self, item: int) -> torch.Generator: ...
@@ -65,9 +65,9 @@ class Streams(Sequence[torch.Generator]):
     def __getitem__(self, item: int | slice) -> "torch.Generator | Streams":
         if isinstance(item, slice):
             part = Streams(self.seed, 0, 0, self.device)
-            part.index, part.calls, part.single = self.index[item], self.calls[item], self.single
+            part.samples, part.calls, part.single = self.samples[item], self.calls[item], self.single
             return part
-        index = int(self.index[item])
+        index = int(self.samples[item])
         if index not in self.single:
             self.single[index] = step_generator(self.seed, index, device=self.device)
         return self.single[index]
@@ -93,7 +93,7 @@ class Streams(Sequence[torch.Generator]):
 
     def _words(self, count: int, device: torch.device) -> Tensor:
         """Random words ``(n, count)`` below 2³², which count as one call."""
-        index, calls = self.index.to(device)[:, None], self.calls.to(device)[:, None]
+        index, calls = self.samples.to(device)[:, None], self.calls.to(device)[:, None]
         self.calls += 1
         block = torch.arange((count + 3) // 4, device=device)
         words = philox((index & _WORD, index >> 32, calls, block), self.key)
