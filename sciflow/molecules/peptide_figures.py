@@ -6,6 +6,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..boltzmann.weight_figure import WEIGHTS, weight_figure
 from .ensembles import Ensembles, density, minus_log
 
 __all__ = ["captions", "figures"]
@@ -21,7 +22,7 @@ def figures(e: Ensembles, seed: int = 0) -> dict[str, Figure]:
         "ramachandran": _ramachandran(e),
         "free_energy": _free_energy(e, seed),
         "energies": _energies(e),
-        "weights": _weights(e),
+        "weights": weight_figure(e.weighted.logw, torch.from_numpy(e.energy)),
         "structures": _structures(e),
     }
 
@@ -37,8 +38,7 @@ def captions(e: Ensembles) -> dict[str, str]:
         f"block standard error. Trust differences where the band is narrow; bins with an error above {_SHOWN} kT are "
         "left blank.",
         "energies": "Potential energies in kT. A tail of the samples towards high energies is what the weights remove.",
-        "weights": "Log-weights against energy, and the share of the total weight held by the k heaviest samples. "
-        "When a handful of samples carries most of the weight, do not trust the averages.",
+        "weights": WEIGHTS,
         "structures": "Twelve heavy-atom skeletons drawn from the reweighted ensemble, superposed; a colour each.",
     }
 
@@ -116,26 +116,6 @@ def _energies(e: Ensembles) -> Figure:
         ax.stairs(mass / np.diff(bins), bins, color=colour, lw=1.4, label=label)
     ax.set(xlabel="potential energy (kT)", ylabel="density", xlim=(low, high))
     ax.legend(frameon=False)
-    return figure
-
-
-def _weights(e: Ensembles) -> Figure:
-    figure = Figure(figsize=(9, 3.8), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    known = e.weighted.logw.isfinite().numpy()
-    logw = e.weighted.logw.numpy()[known] - e.weighted.log_z()
-    left.plot(e.energy[known], logw, ".", color=_FLOW, ms=1.5, alpha=0.5, rasterized=True)
-    low, high = np.quantile(e.energy[known], [0.0, 0.99])
-    left.set(
-        xlabel="potential energy (kT)", ylabel="log w − log Z", xlim=(low - 2, high + 2), ylim=(-20, logw.max() + 2)
-    )
-    w = np.sort(e.weighted.weights.numpy())[::-1]
-    right.plot(np.arange(1, len(w) + 1), w.cumsum(), color=_REWEIGHTED, label=f"ESS {100 * e.weighted.ess():.1f} %")
-    right.plot(
-        np.arange(1, len(w) + 1), np.arange(1, len(w) + 1) / len(w), ":", color=_REFERENCE, label="equal weights"
-    )
-    right.set(xscale="log", xlabel="k heaviest samples", ylabel="share of the total weight", ylim=(0, 1))
-    right.legend(frameon=False)
     return figure
 
 

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..boltzmann.distances import histogram, interatomic_distances
+from ..boltzmann.weight_figure import WEIGHTS, weight_figure
 from .ensembles import Ensembles
 
 __all__ = ["captions", "figures"]
@@ -20,7 +21,7 @@ def figures(e: Ensembles) -> dict[str, Figure]:
     """Every figure by its name."""
     drawn = {"energies": _energies(e)}
     drawn |= {"distances": _distances(e)} if e.particles else {"density": _density(e), "free_energy": _free_energy(e)}
-    return drawn | ({} if e.logw is None else {"weights": _weights(e)})
+    return drawn | ({} if e.logw is None else {"weights": weight_figure(e.logw, e.energy)})
 
 
 def captions(e: Ensembles) -> dict[str, str]:
@@ -33,8 +34,7 @@ def captions(e: Ensembles) -> dict[str, str]:
         "distances": f"Distances of all pairs of particles, {beside}, in reduced units.",
         "density": f"Free energy −ln p over the first two dimensions in kT, {beside}.",
         "free_energy": f"Free energy −ln p along the first dimension in kT, minimum at zero, {beside}{known}.",
-        "weights": "Log-weights against energy, and the share of the total weight held by the k heaviest samples. "
-        "When a handful of samples carries most of the weight, do not trust the averages.",
+        "weights": WEIGHTS,
     }
 
 
@@ -107,25 +107,4 @@ def _free_energy(e: Ensembles) -> Figure:
         ax.plot(centres, torch.where(f.isfinite(), f - f.min(), torch.nan), color=colour, lw=1.2, label=label)
     ax.set(xlabel="$x_1$", ylabel="free energy (kT)", ylim=(-0.5, None))
     ax.legend(frameon=False)
-    return figure
-
-
-def _weights(e: Ensembles) -> Figure:
-    assert e.logw is not None
-    assert e.weights is not None
-    figure = Figure(figsize=(9, 3.8), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    known = e.logw.isfinite()
-    logw = (e.logw - torch.logsumexp(e.logw, 0) + np.log(len(e.logw)))[known].numpy()
-    energy = e.energy[known].numpy()
-    left.plot(energy, logw, ".", color=_FLOW, ms=1.5, alpha=0.5, rasterized=True)
-    low, high = np.quantile(energy, [0.0, 0.99])
-    left.set(xlabel="energy (kT)", ylabel="log w − log Z", xlim=(low - 2, high + 2), ylim=(-20, logw.max() + 2))
-    w = np.sort(e.weights.numpy())[::-1]
-    k = np.arange(1, len(w) + 1)
-    ess = 1 / (len(w) * (w**2).sum())
-    right.plot(k, w.cumsum(), color=_REWEIGHTED, label=f"ESS {100 * ess:.1f} %")
-    right.plot(k, k / len(w), ":", color=_TRUTH, label="equal weights")
-    right.set(xscale="log", xlabel="k heaviest samples", ylabel="share of the total weight", ylim=(0, 1))
-    right.legend(frameon=False)
     return figure

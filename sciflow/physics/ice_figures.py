@@ -6,8 +6,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..boltzmann.distances import histogram
+from ..boltzmann.targets.ewald import nearest_distance
 from ..manifolds import SO3
-from .ice_metrics import Crystals, pair_distances
+from .ice_metrics import Crystals
 
 __all__ = ["captions", "figures"]
 
@@ -63,14 +64,14 @@ def _oxygens(c: Crystals) -> Figure:
     axis = figure.subplots()
     edges = torch.linspace(0.22, min(c.ice.box) / 2, 121, dtype=torch.float64)
     shells = 4 / 3 * np.pi * np.diff(edges.numpy() ** 3)
-    pairs = c.ice.molecules * (c.ice.molecules - 1) / 2
+    first, second = torch.triu_indices(c.ice.molecules, c.ice.molecules, 1)
     uniform = shells / np.prod(c.ice.box)
     for label, colour, x, weights in _sets(c):
-        r = pair_distances(c.ice, x)
+        r = nearest_distance(x[..., :3], first, second, c.ice.box)
         shares = histogram(r, edges, weights)[1:-1].numpy()
         axis.stairs(shares / uniform, edges.numpy(), color=colour, lw=1.3, label=label)
     axis.set(xlabel="distance of two oxygens (nm)", ylabel="g(r)", xlim=(0.22, float(edges[-1])))
-    axis.legend(frameon=False, title=f"{pairs:.0f} pairs a frame")
+    axis.legend(frameon=False, title=f"{len(first)} pairs a frame")
     return figure
 
 

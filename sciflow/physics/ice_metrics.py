@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Self
 
-import torch
 from torch import Tensor
 
 from ..boltzmann import logweights
@@ -107,11 +106,3 @@ def metrics(c: Crystals) -> dict[str, Metric]:
         found["delta_f_bar"] = Metric(both.value, again * both.error, n, None, c.delta_f, "kT")
         found["forward_ess"] = Metric(float(logweights.forward_ess(c.back)), None, len(c.back), None, None, "fraction")
     return found
-
-
-def pair_distances(ice: Ice, x: Tensor) -> Tensor:
-    """Distances of nearest images of all pairs of oxygens of x (B, N, 7), (B, N(N−1)/2) in nm."""
-    i, j = torch.triu_indices(ice.molecules, ice.molecules, 1)
-    edges = x.new_tensor(ice.box)
-    d = x[:, i, :3] - x[:, j, :3]
-    return (d - edges * (d / edges).round()).norm(dim=-1)
