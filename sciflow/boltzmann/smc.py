@@ -178,6 +178,8 @@ def _anneal(
         raise ValueError(
             f"{len(kernels)} kernels: give one, or one for each increment of given betas, not to be adapted"
         )
+    if len({k.uses_force for k in kernels}) > 1:
+        raise ValueError("kernels with and without forces: give MALA, HMC and ULA, or Metropolis alone")
     if acceptance is not None and not kernels[0].metropolised:
         raise ValueError(f"{type(kernels[0]).__name__} accepts every move: adapt MALA and use its sizes")
     size, path, stages = batch_size or n, Interpolated(LogDensity(proposal.log_prob), energy, 0.0), list[Stage]()

@@ -45,8 +45,8 @@ def metrics(e: Ensembles, seed: int = 0) -> dict[str, Metric]:
         true = torch.from_numpy(ref.energy)
         drawn, data = (energy_w2(torch.from_numpy(v), true) for v in (e.energy[np.isfinite(e.energy)], e.data_energy))
         reweighted = energy_w2(energy, true, weighted.weights)
-        found["energy_w2"] = Metric(reweighted, None, n, data, 0.0, "kT")
-        found["energy_w2_samples"] = Metric(drawn, None, n, data, 0.0, "kT")
+        found["energy_w2"] = Metric(drawn, None, n, data, 0.0, "kT")
+        found["energy_w2_reweighted"] = Metric(reweighted, None, n, data, 0.0, "kT")
     for r, residue in enumerate(e.residues):
         ending = "" if len(e.residues) == 1 else f"_{residue}"
         found |= {name + ending: metric for name, metric in _residue_metrics(e, r, seed).items()}

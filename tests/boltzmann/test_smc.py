@@ -173,6 +173,11 @@ def test_several_kernels_belong_to_given_increments(betas: Tensor | float, accep
         smc(Gaussian(), shifted(), [MALA(0.1)] * 8, 5, betas, acceptance=acceptance)
 
 
+def test_kernels_with_and_without_forces_do_not_mix() -> None:
+    with pytest.raises(ValueError, match="with and without forces"):
+        ais(Gaussian(), shifted(), [Metropolis(0.1), *[MALA(0.1)] * 7], 5, GRID)
+
+
 def test_a_kernel_without_rejections_is_not_adapted() -> None:
     with pytest.raises(ValueError, match="ULA accepts every move"):
         smc(Gaussian(), shifted(), ULA(0.1), 5, acceptance=0.6)

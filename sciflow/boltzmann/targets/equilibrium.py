@@ -23,7 +23,8 @@ _LARGEST = 3.0  # factor by which one step of the tuning changes a step size at 
 class Chains(NamedTuple):
     """Samples of independent chains ``x (chains, draws, *event)`` at the target's temperature, and how they came.
 
-    ``accepted``: share of accepted proposals of each temperature; ``swapped``: of exchanges between neighbours.
+    ``accepted``: share of accepted proposals of each temperature; ``swapped``: of exchanges between neighbours, NaN
+    where none was tried.
     """
 
     x: Tensor
@@ -77,27 +78,26 @@ class TemperedHMC:
         kernel: Kernel = HMC(
             torch.full_like(energy.temperatures, 0.01), leapfrogs=self.leapfrogs, centred=isinstance(target, Particles)
         )
-        kept, accepted, swapped, swaps = [], torch.zeros_like(ladder), torch.zeros_like(ladder[1:]), 0
+        kept, accepted = [], torch.zeros_like(ladder)
+        swapped, tries = torch.zeros_like(ladder[1:]), torch.zeros_like(ladder[1:])
         for n in range(self.sweeps):
             move = kernel.run(x, energy, self.sweep, generator)
             rate = move.accepted.reshape(self.rungs, self.chains).mean(1)
             if n < self.burn_in // 2:
                 change = (4 * (n + 1) ** -0.6 * (rate - _ACCEPTED)).exp().clamp(1 / _LARGEST, _LARGEST).log()
                 kernel = resized(kernel, change.repeat_interleave(self.chains))
-            x, share = move.x, torch.zeros_like(ladder[1:])
+            x, share = move.x, torch.full_like(ladder[1:], torch.nan)
             if n % 2 < self.rungs - 1:
                 u = move.energy.reshape(self.rungs, self.chains) * ladder[:, None]
-                source, tried = exchanges(u, ladder, n % 2, generator)
+                source, share = exchanges(u, ladder, n % 2, generator)
                 x = x.unflatten(0, source.shape)[source, torch.arange(self.chains, device=x.device)].flatten(0, 1)
-                share = tried.nan_to_num(nan=0.0)
             advance()
             if n < self.burn_in:
                 continue
-            accepted, swapped, swaps = accepted + rate, swapped + share, swaps + 1
+            accepted, swapped, tries = accepted + rate, swapped + share.nan_to_num(0.0), tries + ~share.isnan()
             if (n - self.burn_in) % self.thinning == self.thinning - 1:
                 kept.append(x[: self.chains])
-        # every other sweep tries a pair of neighbours
-        return Chains(torch.stack(kept, 1), accepted / swaps, 2 * swapped / swaps)
+        return Chains(torch.stack(kept, 1), accepted / (self.sweeps - self.burn_in), swapped / tries)
 
 
 @dataclass(frozen=True)
