@@ -19,7 +19,8 @@ class Ensembles:
     """What is compared: training data, raw samples, the same reweighted, and the reference, if there is one.
 
     ``data (F, R, 2)`` and ``samples (B, R, 2)`` are φ, ψ in radians of the R ``residues``; ``energy (B,)`` and
-    ``data_energy`` are in kT. ``test_logw (F,)`` are log-weights of held-out frames, where the model's likelihood was
+    ``data_energy`` are in kT. ``biased``: whether the basins of the training data are populated as in the hot run that
+    they started from. ``test_logw (F,)`` are log-weights of held-out frames, where the model's likelihood was
     asked for and the frames are in equilibrium.
     """
 
@@ -29,6 +30,7 @@ class Ensembles:
     energy: np.ndarray
     data_energy: np.ndarray
     weighted: WeightedSamples
+    biased: bool
     test_logw: torch.Tensor | None
     reference: Reference | None
     topology: mdtraj.Topology

@@ -149,6 +149,7 @@ class PeptideStudy:
             energy=energy.numpy(),
             data_energy=molecule.energies(thin, self.temperature).numpy(),
             weighted=weighted,
+            biased=_biased(data),
             test_logw=self._test_logw(samples, molecule, data),
             reference=self._reference(),
             topology=trajectory,
@@ -207,7 +208,7 @@ class PeptideStudy:
 
     def _test_logw(self, samples: Samples, molecule: MolecularSystem, data: Path) -> Tensor | None:
         """Log-weights of the held-out frames; None without their likelihood, or where the frames are biased."""
-        if samples.test_logp is None or json.loads((data / "meta.json").read_text()).get("engine") != "torch":
+        if samples.test_logp is None or _biased(data):
             return None
         x = self.dataset(data, "test").tensors["x"]
         return -molecule.energies(x, self.temperature) - samples.test_logp.double()
@@ -220,6 +221,11 @@ class PeptideStudy:
 
 def _trajectory(x: Tensor, topology: mdtraj.Topology) -> mdtraj.Trajectory:
     return mdtraj.Trajectory(x.float().numpy(), topology)
+
+
+def _biased(data: Path) -> bool:
+    """Whether the training runs started from hot frames, and not from an equilibrium."""
+    return json.loads((data / "meta.json").read_text()).get("engine") != "torch"
 
 
 def _prepared(data: Path) -> MolecularSystem:

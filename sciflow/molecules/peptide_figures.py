@@ -31,9 +31,11 @@ def captions(e: Ensembles) -> dict[str, str]:
     """What each figure shows and how to read it, by the same names."""
     n = len(e.weighted)
     beside = "" if e.reference is None else ", and the reference by replica exchange"
+    from_hot = "short runs from hot seeds: the shares of the basins are wrong"
+    data = from_hot if e.biased else "runs from parallel tempering"
     return {
-        "ramachandran": f"Free energy over (φ, ψ) of {_named(e)} in kT: training data (short runs from hot seeds: the "
-        f"shares of the basins are wrong), N = {n} samples as drawn, the same reweighted{beside}.",
+        "ramachandran": f"Free energy over (φ, ψ) of {_named(e)} in kT: training data ({data}), "
+        f"N = {n} samples as drawn, the same reweighted{beside}.",
         "free_energy": f"Free energy along φ of {_named(e)} from N = {n} samples{beside}; bands are one bootstrap or "
         f"block standard error. Trust differences where the band is narrow; bins with an error above {_SHOWN} kT are "
         "left blank.",
@@ -79,7 +81,13 @@ def _free_energy(e: Ensembles, seed: int) -> Figure:
         centres = np.degrees(profile.centres.numpy())
         if (ref := e.reference) is not None:
             _band(ax, ref.phi, ref.free_energy[r], ref.error[r], "replica exchange", _REFERENCE, "--")
-        ax.plot(centres, minus_log(e.data[:, r, 0]), color=_DATA, label="training data (biased)", lw=1)
+        ax.plot(
+            centres,
+            minus_log(e.data[:, r, 0]),
+            color=_DATA,
+            label="training data (biased)" if e.biased else "training data",
+            lw=1,
+        )
         ax.plot(centres, minus_log(e.samples[:, r, 0]), color=_FLOW, label="samples", lw=1)
         value, error = profile.free_energy.numpy(), profile.error.numpy()
         _band(ax, centres, np.where(error < _SHOWN, value, np.nan), error, "samples, reweighted", _REWEIGHTED)

@@ -1,0 +1,37 @@
+"""What figures say of the training data is what the simulation was."""
+
+import json
+
+import mdtraj
+import numpy as np
+import pytest
+import torch
+
+from sciflow.boltzmann import WeightedSamples
+from sciflow.molecules.ensembles import Ensembles
+from sciflow.molecules.peptide import _biased
+from sciflow.molecules.peptide_figures import captions, figures
+
+
+def ensembles(biased: bool) -> Ensembles:
+    x = torch.zeros(4, 1, 3)
+    angles = np.array([[[-1.0, 1.0]], [[-1.2, 1.0]], [[-1.0, 2.0]], [[1.0, 1.0]]])
+    weighted = WeightedSamples(x, torch.zeros(4), torch.zeros(4))
+    energy = np.arange(4.0)
+    topology = mdtraj.Topology()
+    topology.add_atom("CA", mdtraj.element.carbon, topology.add_residue("ALA", topology.add_chain()))
+    return Ensembles(["ALA1"], angles, angles, energy, energy, weighted, biased, None, None, topology)
+
+
+@pytest.mark.parametrize("biased", [True, False])
+def test_data_in_equilibrium_are_not_called_biased(biased: bool) -> None:
+    e = ensembles(biased)
+    assert ("wrong" in captions(e)["ramachandran"]) == biased
+    (axis,) = figures(e)["free_energy"].axes
+    assert ("training data (biased)" in axis.get_legend_handles_labels()[1]) == biased
+
+
+@pytest.mark.parametrize(("about", "biased"), [({}, True), ({"engine": "openmm"}, True), ({"engine": "torch"}, False)])
+def test_only_runs_from_tempering_are_unbiased(tmp_path, about, biased) -> None:
+    (tmp_path / "meta.json").write_text(json.dumps(about))
+    assert _biased(tmp_path) == biased
