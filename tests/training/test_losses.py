@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sciflow.boltzmann import importance
 from sciflow.boltzmann.diffusion_sampler import DiffusionSampler
+from sciflow.boltzmann.flow_function import DiffusionGFlowNet
 from sciflow.boltzmann.losses import (
     AlphaTwo,
     ForceMatching,
@@ -18,6 +19,7 @@ from sciflow.boltzmann.losses import (
     Loss,
     ReverseKL,
     SelfImprovement,
+    SubTrajectoryBalance,
     TemperatureAnnealing,
     TrajectoryBalance,
     TrustRegion,
@@ -96,12 +98,19 @@ def test_reverse_kl_stays_in_its_well_and_alpha_two_does_not() -> None:
     assert share[1] > 0.5 * exact
 
 
-def test_a_diffusion_sampler_learns_both_wells() -> None:
+@pytest.mark.parametrize(
+    ("kind", "loss"),
+    [
+        (DiffusionSampler, TrajectoryBalance(explore=0.2)),
+        (DiffusionGFlowNet, SubTrajectoryBalance(explore=0.2)),
+    ],
+)
+def test_a_diffusion_sampler_learns_both_wells(kind: type[DiffusionSampler], loss: Loss) -> None:
     """KL(q‖p) over paths, log Z − ⟨log w⟩, falls to a fraction, and the weights stay exact."""
-    sampler = DiffusionSampler(2, WELL, steps=12, scale=1.6, width=32, depth=1)
+    sampler = kind(2, WELL, steps=12, scale=1.6, width=32, depth=1)
     divergence = []
     for steps in (1, 100):
-        model = FlowModel(sampler, WELL, TrajectoryBalance(explore=0.2))
+        model = FlowModel(sampler, WELL, loss)
         trainer = TrainerConfig(steps=steps, batch_size=128, lr=0.02, warmup=10, clip=20.0, ema=0.95)
         fit(model, TensorsDataset({"x": torch.zeros(1, 2)}), trainer)
         w = importance(sampler, WELL, 10_000, generator=step_generator(2), batch_size=10_000)
