@@ -29,7 +29,7 @@ def data(tmp_path_factory):
 
 @pytest.mark.e2e
 @pytest.mark.parametrize(
-    ("model", "n", "overrides"), [("spline_flow", 200, ["trainer.steps=15"]), ("equivariant_flow", 32, FIELD)]
+    ("model", "n", "overrides"), [("spline_flow", 200, ["trainer.steps=15"]), ("equivariant_flow", 64, FIELD)]
 )
 def test_from_data_to_structures(data, tmp_path, model, n, overrides):
     config = load_config("ala2", [f"model={model}", *TINY, f"n={n}", *overrides])

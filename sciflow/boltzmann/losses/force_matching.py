@@ -22,7 +22,7 @@ class ForceMatching(Loss):
     Forces come with the data (``batch["force"]``) or are computed.
 
     Args:
-        weight: of the force; 0 is forward KL.
+        weight: of the force, above 0.
 
     Source: Köhler, Krämer & Noé 2021 (arXiv:2110.00351).
     """
