@@ -53,6 +53,7 @@ class TrainerConfig:
         keep: ``last``, or ``best``: the averaged weights of the lowest validation loss.
         devices: processes, one a device; more than one are started by ``torchrun``.
         precision: ``32-true``, ``64-true``, or ``bf16-mixed``: networks in bfloat16, data and weights in float32.
+        compile: compile the transform of a flow: minutes at the start, for long trainings on a GPU.
         threads: CPU threads. Small networks gain little from a second one, and lose much where cores are shared.
         workers: processes that read data.
         checkpoint_every: seconds between checkpoints.
@@ -68,6 +69,7 @@ class TrainerConfig:
     keep: str = "last"
     devices: int = 1
     precision: str = "32-true"
+    compile: bool = False
     threads: int = 1
     workers: int = 0
     checkpoint_every: float = 30.0
@@ -116,6 +118,8 @@ def fit(
     """
     fabric = _fabric(trainer)
     optimizer = torch.optim.AdamW(model.parameters(), lr=trainer.lr, weight_decay=trainer.weight_decay)
+    if trainer.compile:
+        model.compile_for_training()
     module, stepper = fabric.setup(model, optimizer)
     ema = EMA(model, trainer.ema)
     last_checkpoint = None if state is None else Path(state) / "last.ckpt"

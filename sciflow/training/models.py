@@ -13,6 +13,7 @@ from .. import sampling
 from ..boltzmann import Energy
 from ..boltzmann.losses import ForwardKL, Loss
 from ..errors import InputError
+from ..flows import ModuleTransform
 from ..manifolds import Prior, leaves
 from ..nets import Field
 from ..objectives import Late
@@ -85,6 +86,10 @@ class Model(nn.Module, ABC):
 
     def load_training_state(self, state: Mapping[str, Any]) -> None:
         """Take up what :meth:`training_state` gave."""
+
+    def compile_for_training(self) -> None:
+        """Have torch compile what a step spends its time in. Raises InputError where there is nothing of the kind."""
+        raise InputError(f"trainer.compile=true: {type(self).__name__} is not compiled; leave it out")
 
     @abstractmethod
     def sample(
@@ -221,6 +226,13 @@ class FlowModel(Model):
 
     def advance(self, progress: float) -> None:
         self.objective.progress = progress
+
+    def compile_for_training(self) -> None:
+        transform = getattr(self.flow, "transform", None)
+        if not isinstance(transform, ModuleTransform):
+            super().compile_for_training()
+        for name in ("call_and_ladj", "inverse_and_ladj"):  # whole: random draws and energies stay outside
+            setattr(transform, name, torch.compile(getattr(transform, name), fullgraph=True))
 
     def training_state(self) -> dict[str, Any]:
         return self.objective.state()
