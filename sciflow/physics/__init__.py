@@ -1,8 +1,9 @@
 """Physics: Boltzmann generators of analytic energies in reduced units."""
 
-from .architectures import ParticleFlow, StochasticVectorFlow, VectorFlow
+from .architectures import StochasticVectorFlow, VectorFlow
 from .ice import IceStudy
 from .ice_flow import CrystalFlow
+from .particle_flow import ParticleFlow
 from .study import EnergyStudy
 from .tetrahedron import RotationFlow, TetrahedronStudy
 

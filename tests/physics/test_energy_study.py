@@ -25,11 +25,12 @@ from sciflow.flows import SplineCoupling, Whiten
 from sciflow.manifolds import Normal, center
 from sciflow.paths import Alignment
 from sciflow.physics import CrystalFlow, EnergyStudy, ParticleFlow, RotationFlow, VectorFlow
-from sciflow.physics.architectures import Aligned, Planar, Relaxed, StochasticVectorFlow, moves
+from sciflow.physics.architectures import StochasticVectorFlow
 from sciflow.physics.diffusion import DiffusionVectors
 from sciflow.physics.ensembles import Ensembles
 from sciflow.physics.figures import captions, figures
 from sciflow.physics.metrics import metrics
+from sciflow.physics.particle_flow import Aligned, Planar, Relaxed, moves
 from sciflow.pipeline import load_config
 from sciflow.rng import normal, sample_generators, step_generator
 from sciflow.training import Model, Samples, TensorsDataset, TrainerConfig, fit, load_tensors
