@@ -27,7 +27,7 @@ from .peptide_metrics import metrics
 from .reference import Reference, Tempering, load_reference, make_reference, shipped_reference
 from .system import FORCE_FIELD, MolecularSystem, from_pdb, from_sequence
 from .torsions import backbone_residues, phi_psi
-from .training_runs import Simulation, training_runs
+from .training_runs import Simulation, part_of, training_runs
 from .zmatrix import zmatrix
 
 __all__ = ["Architecture", "Comparison", "PeptideStudy"]
@@ -79,11 +79,11 @@ class PeptideStudy:
         phi_psi(molecule.positions[None], mdtraj.Topology.from_openmm(molecule.topology))
         runs = training_runs(molecule, self.temperature, self.simulation, self.seed)
         frames = runs.frames
-        run = torch.arange(len(frames)) % min(12, len(frames))
-        parts = {"test": frames[run == 0], "val": frames[run == 1], "train": frames[run > 1]}
+        part = part_of(len(frames))
+        parts = {"test": frames[part == 0], "val": frames[part == 1], "train": frames[part > 1]}
         counts, dropped = {}, 0
-        for split, part in parts.items():
-            x = part.flatten(0, 1)
+        for split, runs_of_it in parts.items():
+            x = runs_of_it.flatten(0, 1)
             kept = molecule.stereochemistry.kept(x)
             dropped += int((~kept).sum())
             counts[split] = int(kept.sum())

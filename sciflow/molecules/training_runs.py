@@ -12,9 +12,10 @@ from . import simulation
 from .equilibrium import Ladders, batched_dynamics, chosen_engine, equilibrium, runs_from
 from .system import MolecularSystem
 
-__all__ = ["Simulation", "TrainingRuns", "training_runs"]
+__all__ = ["Simulation", "TrainingRuns", "part_of", "training_runs"]
 
 _FEWEST = 3  # runs: one for each split
+_PARTS = 12  # of the runs: one is for tests, one for validation, the others for training
 
 
 @dataclass
@@ -64,6 +65,11 @@ def training_runs(molecule: MolecularSystem, temperature: float, sim: Simulation
     return _by_openmm(molecule, temperature, sim, seed)
 
 
+def part_of(runs: int) -> Tensor:
+    """The part ``(runs,)`` that each run belongs to: 0 is for tests, 1 for validation, the others for training."""
+    return torch.arange(runs) % min(_PARTS, runs)
+
+
 def _by_openmm(molecule: MolecularSystem, temperature: float, sim: Simulation, seed: int) -> TrainingRuns:
     with Progress("hot run", sim.runs) as bar:
         seeds = simulation.hot_seeds(molecule, sim.hot_temperature, sim.runs, sim.hot_spacing, seed, bar.advance)
@@ -92,7 +98,8 @@ def _by_torch(molecule: MolecularSystem, temperature: float, sim: Simulation, se
         ensemble = equilibrium(molecule, dynamics, temperature, sim.hot_temperature, sim.ladders, seed, bar.advance)
     cold = ensemble.frames[:, sim.ladders.rounds // 4 :].flatten(0, 1)
     cold = cold[molecule.stereochemistry.kept(cold)]
-    starts = cold[torch.arange(sim.runs) * len(cold) // sim.runs]
+    place = part_of(sim.runs).argsort(stable=True).argsort()  # runs of one part come from neighbouring ladders
+    starts = cold[place * len(cold) // sim.runs]
     with Progress("runs", sim.steps // sim.stride) as bar:
         frames = runs_from(starts, dynamics, sim.steps, sim.stride, sim.equilibration, seed, bar.advance)
     about = {

@@ -8,9 +8,9 @@ import torch
 from sciflow.boltzmann import OpenMMEnergy, TorchForceField
 from sciflow.errors import InputError
 from sciflow.molecules import Simulation, from_sequence
-from sciflow.molecules.equilibrium import Ladders, batched_dynamics, chosen_engine, equilibrium, runs_from
+from sciflow.molecules.equilibrium import Equilibrium, Ladders, batched_dynamics, chosen_engine, equilibrium, runs_from
 from sciflow.molecules.reference import Tempering, make_reference
-from sciflow.molecules.training_runs import training_runs
+from sciflow.molecules.training_runs import part_of, training_runs
 
 SMALL = Ladders(walkers=24, hot_steps=60, stages=2, stage_steps=10, ladders=6, rungs=6, rounds=8, swap=20)
 ALA2 = from_sequence("ACE-ALA-NME")
@@ -87,6 +87,22 @@ def test_training_runs_by_torch_start_from_the_equilibrium():
     assert runs.about["md_steps"] == 24 * (60 + 100) + 6 * 6 * 8 * 20 + 5 * 24
     with pytest.raises(InputError, match=r"simulation\.engine=gpu"):
         Simulation("gpu")
+
+
+def test_held_out_runs_start_from_ladders_of_their_own(monkeypatch):
+    ladder = torch.arange(24.0)[:, None, None, None].expand(-1, 8, ALA2.n_atoms, 3)  # nm that each one is moved by
+    frames = torch.as_tensor(ALA2.positions).float() + ladder
+    made = Equilibrium(frames, torch.zeros(24, 8), torch.ones(5), [1.0])
+    monkeypatch.setattr("sciflow.molecules.training_runs.equilibrium", lambda *_: made)
+    monkeypatch.setattr("sciflow.molecules.training_runs.runs_from", lambda starts, *_: starts[:, None])
+    runs = training_runs(ALA2, 300.0, Simulation("torch", 500.0, runs=48, ladders=SMALL), seed=0).frames
+    came = (runs[:, 0] - torch.as_tensor(ALA2.positions).float()).mean((1, 2)).round().int()
+    part = part_of(48)
+    of = [set(came[chosen].tolist()) for chosen in (part == 0, part == 1, part > 1)]
+    assert all(of)
+    assert not of[0] & of[1]
+    assert not (of[0] | of[1]) & of[2]
+    assert set.union(*of) == set(range(24))
 
 
 @pytest.mark.parametrize(
