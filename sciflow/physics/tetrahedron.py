@@ -97,8 +97,8 @@ class TetrahedronStudy:
         return SafetensorsDataset(data / f"{split}.safetensors")
 
     def model(self, data: Path) -> Model:
-        if self.architecture is None:
-            raise InputError("model: none chosen; say model=rotation_flow")
+        if not isinstance(self.architecture, RotationFlow):
+            raise InputError("model: none chosen that draws rotations; say model=rotation_flow")
         model: Model = self.architecture.build(self.target, _frames(data, "train"), self.seed)
         return model
 

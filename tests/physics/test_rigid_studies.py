@@ -12,7 +12,7 @@ from sciflow.boltzmann.free_energy import generalised_work
 from sciflow.boltzmann.targets import GAS_CONSTANT, Ice
 from sciflow.errors import InputError
 from sciflow.manifolds import SO3
-from sciflow.physics import VectorFlow
+from sciflow.physics import TetrahedronStudy, VectorFlow
 from sciflow.physics.ice import IceStudy, Ladder, ladder_free_energy
 from sciflow.physics.ice_flow import CrystalFlow, Ensemble, Perturbation
 from sciflow.pipeline import evaluate, load_config, prepare, sample, train
@@ -151,6 +151,8 @@ def test_a_flow_to_a_hotter_crystal_is_refused():
 def test_a_model_of_vectors_and_a_fourth_edge_are_refused(tmp_path):
     with pytest.raises(InputError, match="model=crystal_flow"):
         IceStudy(architecture=VectorFlow()).model(tmp_path)
+    with pytest.raises(InputError, match="model=rotation_flow"):
+        TetrahedronStudy(architecture=CrystalFlow()).model(tmp_path)
     with pytest.raises(InputError, match=r"study\.cells=\[1, 1, 1, 1\]"):
         IceStudy(cells=(1, 1, 1, 1))
 
