@@ -81,7 +81,7 @@ class WeightedSamples:
     def free_energy(self, cv: Tensor, bins: Tensor, seed: int = 0) -> Profile:
         """Profile −ln p over ``bins`` (edges) of the collective variable ``cv (B,)``, with bootstrap errors."""
         bins = bins.to(self.logw.device)
-        index = torch.bucketize(cv.to(bins), bins) - 1
+        index = torch.bucketize(cv.to(bins).contiguous(), bins) - 1
         inside = (index >= 0) & (index < len(bins) - 1)
 
         def minus_log(w: Tensor) -> Tensor:

@@ -131,7 +131,7 @@ def make_reference(
         "walkers": walkers,
         "temperatures_K": [round(float(t), 1) for t in temperatures],
         "md_steps": walkers * tempering.rounds * tempering.steps * tempering.replicas,
-        "acceptance": np.mean([run.acceptance for run in runs], axis=0).round(3).tolist(),
+        "acceptance": np.mean([run.acceptance for run in runs], axis=0, dtype=float).round(3).tolist(),
     }
     _write_tables(molecule, runs, KB * temperature, about, Path(out))
     return load_reference(out)

@@ -98,8 +98,8 @@ def test_reference_tops_up_and_says_how_it_was_made(tmp_path):
         load_reference(tmp_path / "nowhere")
 
 
-def test_the_shipped_reference_is_converged():
-    forcefield = ["amber99sbildn.xml", "amber99_obc.xml"]
+@pytest.mark.parametrize("forcefield", [["amber99sbildn.xml", "amber99_obc.xml"], ["amber96.xml", "implicit/obc1.xml"]])
+def test_the_shipped_references_are_converged(forcefield):
     reference = shipped_reference("sequence=ACE-ALA-NME", forcefield, 300.0)
     assert reference is not None
     assert reference.residues == ["ALA2"]

@@ -51,7 +51,7 @@ def test_run_does_all_and_says_where_to_look(tmp_path: Path, capsys: pytest.Capt
     printed = capsys.readouterr()
     assert "train: 60/60 (100 %)" in printed.err
     row = next(line for line in printed.out.splitlines() if line.startswith("mean"))
-    assert row.split() == ["mean", "1", "±", "0.5", "40", "0", "2", "kT"]
+    assert row.split() == ["mean", "1.00", "±", "0.5", "40", "0.00", "2.00", "kT"]
     assert str(run / "samples" / "samples.csv") in printed.out
 
     # without study=, a stage takes the configuration of the one before it
