@@ -18,7 +18,16 @@ from ..errors import InputError, require_above
 from ..rng import step_generator
 from .system import MolecularSystem
 
-__all__ = ["Engine", "Equilibrium", "Ladders", "batched_dynamics", "chosen_engine", "equilibrium", "runs_from"]
+__all__ = [
+    "Engine",
+    "Equilibrium",
+    "Ladders",
+    "batched_dynamics",
+    "chosen_engine",
+    "equilibrium",
+    "hot_frames",
+    "runs_from",
+]
 
 Engine = Literal["openmm", "torch"]
 Tick = Callable[[], object]
@@ -123,18 +132,14 @@ def equilibrium(
     Raises:
         InputError: too few hot walkers kept the stereochemistry.
     """
-    device = _device(dynamics)
-    generator = step_generator(seed, device=device)
+    generator = step_generator(seed, device=_device(dynamics))
     kelvin = ladders.temperatures(temperature, hottest)
     falling = np.geomspace(hottest / temperature, 1.0, ladders.stages * (ladders.rungs - 1) + 1)
 
     def alive(x: Tensor) -> Tensor:
         return molecule.stereochemistry.kept(x.cpu()).to(x.device)
 
-    x = torch.as_tensor(molecule.positions, dtype=torch.float32, device=device).expand(ladders.walkers, -1, -1)
-    hot = replace(dynamics, friction=_HOT_FRICTION)
-    walkers = hot.start(x, falling[0], generator)
-    walkers = hot.run(walkers, ladders.hot_steps, falling[0], generator)
+    walkers = _hot(molecule, dynamics, hottest / temperature, ladders.walkers, ladders.hot_steps, generator)
     tick()
     kept = alive(walkers.x) & walkers.energy.isfinite()
     left = int(kept.sum())
@@ -158,6 +163,30 @@ def equilibrium(
     tempering = ParallelTempering(dynamics, torch.as_tensor(kelvin / temperature), ladders.swap)
     tempered = tempering.run(Walkers(*map(torch.cat, zip(*rungs, strict=True))), ladders.rounds, generator, record)
     return Equilibrium(torch.stack(frames, 1), torch.stack(energies, 1), tempered.accepted.cpu(), shares)
+
+
+def hot_frames(
+    molecule: MolecularSystem,
+    dynamics: LangevinMiddle,
+    temperature: float,
+    hottest: float,
+    walkers: int,
+    steps: int,
+    seed: int,
+) -> Tensor:
+    """Last frames ``(n, N, 3)`` of independent hot runs, those of the ``walkers`` that kept the stereochemistry."""
+    generator = step_generator(seed, device=_device(dynamics))
+    hot = _hot(molecule, dynamics, hottest / temperature, walkers, steps, generator)
+    x = hot.x[hot.energy.isfinite()].cpu()
+    return x[molecule.stereochemistry.kept(x)]
+
+
+def _hot(
+    molecule: MolecularSystem, dynamics: LangevinMiddle, t: float, n: int, steps: int, generator: torch.Generator
+) -> Walkers:
+    x = torch.as_tensor(molecule.positions, dtype=torch.float32, device=_device(dynamics)).expand(n, -1, -1)
+    dynamics = replace(dynamics, friction=_HOT_FRICTION)
+    return dynamics.run(dynamics.start(x, t, generator), steps, t, generator)
 
 
 def runs_from(

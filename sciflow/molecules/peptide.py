@@ -225,7 +225,7 @@ def _trajectory(x: Tensor, topology: mdtraj.Topology) -> mdtraj.Trajectory:
 
 def _biased(data: Path) -> bool:
     """Whether the training runs started from hot frames, and not from an equilibrium."""
-    return json.loads((data / "meta.json").read_text()).get("engine") != "torch"
+    return json.loads((data / "meta.json").read_text()).get("starts") != "tempering"
 
 
 def _prepared(data: Path) -> MolecularSystem:

@@ -112,3 +112,17 @@ def test_held_out_runs_start_from_ladders_of_their_own(monkeypatch):
 def test_bad_ladders_are_refused(settings, match):
     with pytest.raises(InputError, match=match):
         Ladders(**settings)
+
+
+def test_runs_may_start_from_hot_frames_in_torch():
+    short = Ladders(hot_steps=200)
+    sim = Simulation(engine="torch", starts="hot", runs=6, steps=20, stride=10, equilibration=5, ladders=short)
+    runs = training_runs(ALA2, 300.0, sim, seed=0)
+    assert runs.frames.shape == (6, 2, ALA2.n_atoms, 3)
+    assert runs.about["starts"] == "hot"
+    assert "1000 K" in runs.about["bias"]
+    assert runs.about["md_steps"] == 6 * 200 + 6 * 25
+    spread = runs.frames[:, -1].flatten(1).std(0).mean()
+    assert 0.005 < spread < 0.2  # nm: the walkers went their own ways
+    with pytest.raises(InputError, match="engine openmm has hot starts"):
+        Simulation(engine="openmm", starts="tempering")

@@ -31,7 +31,7 @@ def test_data_in_equilibrium_are_not_called_biased(biased: bool) -> None:
     assert ("training data (biased)" in axis.get_legend_handles_labels()[1]) == biased
 
 
-@pytest.mark.parametrize(("about", "biased"), [({}, True), ({"engine": "openmm"}, True), ({"engine": "torch"}, False)])
+@pytest.mark.parametrize(("about", "biased"), [({}, True), ({"starts": "hot"}, True), ({"starts": "tempering"}, False)])
 def test_only_runs_from_tempering_are_unbiased(tmp_path, about, biased) -> None:
     (tmp_path / "meta.json").write_text(json.dumps(about))
     assert _biased(tmp_path) == biased
