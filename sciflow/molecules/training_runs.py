@@ -47,8 +47,6 @@ class Simulation:
             raise InputError(f"simulation.engine={self.engine}: unknown engine; use auto, openmm or torch")
         if self.starts not in ("auto", "hot", "tempering"):
             raise InputError(f"simulation.starts={self.starts}: unknown starts; use auto, hot or tempering")
-        if self.starts == "tempering" and self.engine == "openmm":
-            raise InputError("simulation.starts=tempering: the engine openmm has hot starts; use engine=torch")
 
 
 @dataclass
@@ -66,6 +64,8 @@ def training_runs(molecule: MolecularSystem, temperature: float, sim: Simulation
         InputError: the stereochemistry was lost too often, or an engine that does not know the force field.
     """
     if chosen_engine(sim.engine, molecule.system, "simulation.engine") == "openmm":
+        if sim.starts == "tempering":
+            raise InputError("simulation.starts=tempering: the engine openmm has hot starts; use engine=torch")
         return _by_openmm(molecule, temperature, sim, seed)
     if sim.starts == "hot":
         return _from_hot_frames(molecule, temperature, sim, seed)

@@ -125,4 +125,4 @@ def test_runs_may_start_from_hot_frames_in_torch():
     spread = runs.frames[:, -1].flatten(1).std(0).mean()
     assert 0.005 < spread < 0.2  # nm: the walkers went their own ways
     with pytest.raises(InputError, match="engine openmm has hot starts"):
-        Simulation(engine="openmm", starts="tempering")
+        training_runs(ALA2, 300.0, Simulation(engine="openmm", starts="tempering"), seed=0)
