@@ -24,6 +24,7 @@ from .metrics import metrics
 
 __all__ = ["Architecture", "Comparison", "EnergyStudy"]
 
+_TRIAL = 16  # points that a model is built on before there are data
 _SHARES = {"test": 0.2, "val": 0.1}  # of the chains, or of independent draws
 
 
@@ -90,6 +91,8 @@ class EnergyStudy:
 
     def prepare(self, raw: Path | None, out: Path) -> None:
         target = self.energy
+        if self.architecture is not None:  # what training would refuse is refused before the reference is drawn
+            self._chosen.build(target, target.start(_TRIAL, step_generator(self.seed)), self.seed)
         about: dict[str, Any] = {}
         if isinstance(target, ExactTarget):
             x = target.sample(self.frames, step_generator(self.seed))[:, None]
@@ -121,10 +124,14 @@ class EnergyStudy:
         return SafetensorsDataset(data / f"{split}.safetensors")
 
     def model(self, data: Path) -> Model:
+        return self._chosen.build(self.energy, _frames(data, "train"), self.seed)
+
+    @property
+    def _chosen(self) -> Architecture:
         if not hasattr(self.architecture, "baseline"):
             raise InputError("model: none chosen for an energy; say model=vector_flow or model=particle_flow")
-        model: Model = self.architecture.build(self.energy, _frames(data, "train"), self.seed)
-        return model
+        chosen: Architecture = self.architecture
+        return chosen
 
     def write(self, samples: Samples, out: Path) -> None:
         """Samples as drawn and, where weights are known, resampled by them; weights.csv has a row a sample.

@@ -77,6 +77,13 @@ def test_no_frame_is_outside_of_the_box(architecture):
     assert min(bounds) > Whiten.fit(frames, torch.zeros(2, dtype=torch.bool))(frames).abs().max()
 
 
+def test_a_model_that_does_not_fit_is_refused_before_the_reference_is_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr("sciflow.physics.study.TemperedHMC.run", lambda *_: pytest.fail("a reference was drawn"))
+    study = EnergyStudy(target="LennardJones", settings={"n": 13}, architecture=VectorFlow())
+    with pytest.raises(InputError, match="not vectors"):
+        study.prepare(None, tmp_path)
+
+
 def test_weights_mend_a_model_that_is_too_hot():
     target = HarmonicTrap(n=3, d=2)
     found = metrics(_ensembles(target, temperature=1.3, n=8000))
