@@ -161,7 +161,7 @@ class HMC(Kernel):
             there = self.look(y, energy)
             assert there.force is not None
             p = p + size / 2 * there.force
-        return y, there, here.energy - there.energy + (_square(momentum) - _square(p)) / 2
+        return y, there, here.energy - there.energy + (square(momentum) - square(p)) / 2
 
 
 def tune(
@@ -217,5 +217,6 @@ def _langevin(
     return y, there, here.energy - there.energy - (pull * (noise + pull / 2)).flatten(1).sum(-1)
 
 
-def _square(v: Tensor) -> Tensor:
+def square(v: Tensor) -> Tensor:
+    """|v|² ``(B,)`` of each sample."""
     return v.flatten(1).square().sum(-1)

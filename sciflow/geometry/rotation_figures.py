@@ -10,7 +10,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ..manifolds.quaternion import multiply, to_matrix
+from ..manifolds.quaternion import about, multiply, to_matrix
 from ..training import Samples
 from .density_figures import same_number
 from .study import Drawing, Splits
@@ -38,7 +38,7 @@ def hopf(q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def from_hopf(longitude: Tensor, latitude: Tensor, tilt: Tensor) -> Tensor:
     """The quaternions of :func:`hopf`."""
     turns = zip((longitude, -latitude, tilt), (3, 2, 1), strict=True)
-    about_z, about_y, about_x = (_turn(angle, axis) for angle, axis in turns)
+    about_z, about_y, about_x = (about(angle, axis) for angle, axis in turns)
     return multiply(multiply(about_z, about_y), about_x)
 
 
@@ -126,12 +126,6 @@ def _maps(n: int) -> tuple[Figure, Any]:
         axis.set(xticks=np.radians([-120, -60, 0, 60, 120]), yticks=np.radians([-60, -30, 0, 30, 60]), xticklabels=[])
         axis.tick_params(labelsize=6, colors="0.35")
     return figure, axes
-
-
-def _turn(angle: Tensor, axis: int) -> Tensor:
-    q = angle.new_zeros(*angle.shape, 4)
-    q[..., 0], q[..., axis] = (angle / 2).cos(), (angle / 2).sin()
-    return q
 
 
 def _grid() -> tuple[Tensor, Tensor, Tensor]:

@@ -3,7 +3,14 @@
 import torch
 from torch import Tensor
 
-__all__ = ["conjugate", "from_matrix", "multiply", "rotate", "to_matrix"]
+__all__ = ["about", "conjugate", "from_matrix", "multiply", "rotate", "to_matrix"]
+
+
+def about(angle: Tensor, axis: int) -> Tensor:
+    """Turns (…, 4) by ``angle (…)`` about the x, y or z axis: 1, 2 or 3."""
+    q = angle.new_zeros(*angle.shape, 4)
+    q[..., 0], q[..., axis] = (angle / 2).cos(), (angle / 2).sin()
+    return q
 
 
 def multiply(p: Tensor, q: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 from ...manifolds import SO3
 from ...manifolds.quaternion import conjugate, multiply, to_matrix
 from ...rng import Generator
-from ..kernels import Kernel
+from ..kernels import Kernel, square
 from ..potentials import Here, Potential
 
 __all__ = ["RigidHMC", "place", "torque"]
@@ -58,13 +58,9 @@ class RigidHMC(Kernel):
             y = torch.cat((y[..., :3] + moved[..., :3], SO3().projx(SO3().expmap(y[..., 3:], moved[..., 3:]))), -1)
             there = self.look(y, energy)
             p = p + size / 2 * _pull(y, there)
-        return y, there, here.energy - there.energy + (_square(momentum) - _square(p)) / 2
+        return y, there, here.energy - there.energy + (square(momentum) - square(p)) / 2
 
 
 def _pull(x: Tensor, here: Here) -> Tensor:
     assert here.force is not None
     return torque(x, here.force)
-
-
-def _square(v: Tensor) -> Tensor:
-    return v.flatten(1).square().sum(-1)

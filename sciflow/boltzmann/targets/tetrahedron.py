@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...errors import InputError
 from ...manifolds import SO3
-from ...manifolds.quaternion import multiply, to_matrix
+from ...manifolds.quaternion import about, multiply, to_matrix
 from ...rng import Generator, normal
 from ...rng import uniform as uniform_draws
 from .base import ExactTarget
@@ -102,12 +102,6 @@ def turns_of_so3(n: int) -> tuple[Tensor, Tensor]:
     heights, weights = (torch.from_numpy(part) for part in np.polynomial.legendre.leggauss(n))
     around = torch.arange(2 * n, dtype=torch.float64) * math.pi / n
     alpha, beta, gamma = torch.meshgrid(around, heights.acos(), around, indexing="ij")
-    first, second, third = (_about(angle.flatten(), axis) for angle, axis in ((alpha, 3), (beta, 2), (gamma, 3)))
+    first, second, third = (about(angle.flatten(), axis) for angle, axis in ((alpha, 3), (beta, 2), (gamma, 3)))
     log_weight = (weights[:, None] * (math.pi / n) ** 2).log().expand(2 * n, n, 2 * n).flatten()
     return multiply(multiply(first, second), third), log_weight
-
-
-def _about(angle: Tensor, axis: int) -> Tensor:
-    q = angle.new_zeros(*angle.shape, 4)
-    q[..., 0], q[..., axis] = (angle / 2).cos(), (angle / 2).sin()
-    return q
