@@ -15,6 +15,7 @@ from ..rng import Generator, step_generator, uniform
 __all__ = [
     "bootstrap",
     "clipped_ess",
+    "effective",
     "elbo",
     "ess",
     "eubo",
@@ -107,6 +108,11 @@ def systematic(logw: Tensor, n: int, generator: torch.Generator | None = None) -
     # The last sample with a weight, not the last one: rounding leaves the sum of the weights a little off one.
     last = (steps < steps[-1]).sum()
     return torch.searchsorted(steps, points, right=True).minimum(last)
+
+
+def effective(logw: Tensor, generator: torch.Generator | None = None, most: int = 1000) -> Tensor:
+    """Indices of an equally weighted ensemble, for programs without weights: as many as are effective, or ``most``."""
+    return systematic(logw, max(1, min(most, round(float(ess(logw)) * len(logw)))), generator)
 
 
 def chunks(n: int, size: int, generator: Generator) -> Iterator[tuple[slice, Generator]]:

@@ -15,7 +15,7 @@ import torch
 from openmm import app
 from torch import Tensor
 
-from ..boltzmann import Energy, TorchForceField, WeightedSamples
+from ..boltzmann import Energy, TorchForceField, WeightedSamples, logweights
 from ..errors import InputError, require_above
 from ..study import Evaluation
 from ..training import Model, SafetensorsDataset, Samples, save_tensors
@@ -126,7 +126,7 @@ class PeptideStudy:
         molecule.write_pdb(out / "topology.pdb")
         _trajectory(weighted.x[:WRITTEN], topology).save_xtc(str(out / "samples.xtc"))
         generator = torch.Generator().manual_seed(self.seed)
-        resampled = weighted.resample(max(1, min(1000, round(weighted.ess() * len(weighted)))), generator)
+        resampled = logweights.effective(weighted.logw, generator)
         _trajectory(weighted.x[resampled], topology).save_xtc(str(out / "equilibrium.xtc"))
         angles = np.degrees(phi_psi(weighted.x[:WRITTEN].numpy(), topology))
         numbers = (column[:WRITTEN] for column in (energy, weighted.logq, weighted.logw))

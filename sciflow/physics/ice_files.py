@@ -40,8 +40,7 @@ def write_crystals(ice: Ice, samples: Samples, out: Path, seed: int) -> None:
         return
     logw = -energy - samples.logq.double()
     write_table({"energy": energy.numpy(), "logq": samples.logq.numpy(), "logw": logw.numpy()}, out / "weights.csv")
-    n = max(1, min(1000, round(float(logweights.ess(logw)) * len(x))))
-    chosen = x[logweights.systematic(logw, n, step_generator(seed))]
+    chosen = x[logweights.effective(logw, step_generator(seed))]
     _trajectory(ice, chosen).save_xtc(str(out / "equilibrium.xtc"))
 
 

@@ -151,8 +151,7 @@ class EnergyStudy:
         logw = -energy - samples.logq.double()
         write_table({"energy": energy.numpy(), "logq": samples.logq.numpy(), "logw": logw.numpy()}, out / "weights.csv")
         if logw.isfinite().any():
-            n = max(1, min(1000, round(float(logweights.ess(logw)) * len(x))))
-            save(x[logweights.systematic(logw, n, step_generator(self.seed))], out, "equilibrium")
+            save(x[logweights.effective(logw, step_generator(self.seed))], out, "equilibrium")
 
     def evaluate(self, samples: Samples, data: Path) -> Evaluation:
         target, train = self.energy, _frames(data, "train")

@@ -113,8 +113,7 @@ class TetrahedronStudy:
         if samples.logq is not None:
             logw = -energy - samples.logq.double()
             table |= {"logq": samples.logq.numpy(), "logw": logw.numpy()}
-            n = max(1, min(1000, round(float(logweights.ess(logw)) * len(x))))
-            _save(self.target, x[logweights.systematic(logw, n, step_generator(self.seed))], out, "equilibrium")
+            _save(self.target, x[logweights.effective(logw, step_generator(self.seed))], out, "equilibrium")
         write_table(table, out / "samples.csv")
 
     def evaluate(self, samples: Samples, data: Path) -> Evaluation:

@@ -10,6 +10,7 @@ from sciflow.boltzmann.logweights import (
     bootstrap,
     chunks,
     clipped_ess,
+    effective,
     elbo,
     ess,
     eubo,
@@ -101,3 +102,10 @@ def test_chunks_hand_out_each_sample_and_its_generator_once() -> None:
     assert [part for part, _ in parts] == [slice(0, 3), slice(3, 6), slice(6, 7)]
     assert [g for _, generators in parts for g in generators] == list(own)
     assert {g for _, g in chunks(7, 3, own[0])} == {own[0]}
+
+
+def test_an_ensemble_without_weights_is_as_large_as_what_is_effective() -> None:
+    logw = torch.tensor([0.0, 0.0, -torch.inf, -torch.inf], dtype=torch.float64)
+    assert effective(logw, step_generator(0)).tolist() == [0, 1]
+    assert len(effective(logw, step_generator(0), most=1)) == 1
+    assert effective(torch.tensor([0.0, 30.0]), step_generator(0)).tolist() == [1]
