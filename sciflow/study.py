@@ -1,5 +1,6 @@
 """What a domain says to the pipeline: five methods, and metrics that never stand alone."""
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -7,9 +8,10 @@ from typing import Any, Protocol, runtime_checkable
 from matplotlib.figure import Figure
 from torch.utils.data import Dataset
 
+from .errors import InputError
 from .training import Model, Samples
 
-__all__ = ["Evaluation", "Metric", "Study"]
+__all__ = ["Evaluation", "Metric", "Study", "prepared_with", "require_prepared"]
 
 
 @dataclass
@@ -59,3 +61,29 @@ class Study(Protocol):
 
     def evaluate(self, samples: Samples, data: Path) -> Evaluation:
         """Metrics and figures, each beside its reference and its floor."""
+
+
+def prepared_with(data: Path) -> dict[str, Any]:
+    """The settings of the study that made ``data``, as the pipeline keeps them in ``meta.json``; empty outside it."""
+    settings: dict[str, Any] = json.loads((data / "meta.json").read_text()).get("config", {})
+    return settings
+
+
+def require_prepared(study: object, data: Path, *names: str) -> None:
+    """Refuse ``data`` that were made with another value of a field ``names`` of the study, all of them of its data.
+
+    For a study to call where it is given data. Fields of its model or of its evaluation may differ.
+    """
+    made = prepared_with(data)
+    for name in names:
+        asked = json.loads(json.dumps(getattr(study, name), default=str))
+        if made.get(name, asked) != asked:
+            raise InputError(
+                f"study.{name}={_written(asked)}: {data} was prepared with study.{name}={_written(made[name])}; "
+                "say the same, or prepare other data"
+            )
+
+
+def _written(value: Any) -> str:
+    """As on the command line."""
+    return f"[{','.join(map(_written, value))}]" if isinstance(value, list) else str(value)

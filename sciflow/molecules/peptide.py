@@ -3,7 +3,7 @@
 import json
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..boltzmann import Energy, TorchForceField, WeightedSamples, logweights
 from ..errors import InputError, require_above
-from ..study import Evaluation
+from ..study import Evaluation, prepared_with, require_prepared
 from ..training import Model, SafetensorsDataset, Samples, save_tensors
 from .ensembles import Ensembles
 from .equilibrium import chosen_engine
@@ -106,7 +106,7 @@ class PeptideStudy:
     def model(self, data: Path) -> Model:
         if self.architecture is None:
             raise InputError("model: none chosen; say model=spline_flow or model=equivariant_flow")
-        molecule = _prepared(data)
+        molecule = self._prepared(data)
 
         def energy() -> LabelledEnergy:
             force_field = TorchForceField.from_openmm(molecule.system, self.temperature, torch.float32)
@@ -136,7 +136,7 @@ class PeptideStudy:
         np.savetxt(out / "weights.csv", rows, fmt="%.6f", delimiter=",", header=header, comments="")
 
     def evaluate(self, samples: Samples, data: Path) -> Evaluation:
-        molecule = _prepared(data)
+        molecule = self._prepared(data)
         frames = torch.cat([self.dataset(data, split).tensors["x"] for split in ("train", "val", "test")])
         trajectory = mdtraj.Topology.from_openmm(molecule.topology)
         energy = self.energy(samples, molecule)
@@ -187,6 +187,18 @@ class PeptideStudy:
             raise InputError("sequence: neither sequence nor pdb is given; say sequence=ACE-ALA-NME or pdb=FILE")
         return from_sequence(self.sequence, tuple(self.forcefield))
 
+    def _prepared(self, data: Path) -> MolecularSystem:
+        """The molecule that the data are of. Raises InputError where the settings name another one or its other law."""
+        topology = app.PDBFile(str(data / "topology.pdb")).topology
+        made = prepared_with(data)
+        named = replace(self, **{name: made[name] for name in ("sequence", "pdb") if name in made})
+        if named._name != self._name and _atoms(self.molecule.topology) != _atoms(topology):
+            raise InputError(f"study.{self._name}: {data} is of {named._name}; say the same, or prepare other data")
+        require_prepared(self, data, "forcefield", "temperature")
+        system = openmm.XmlSerializer.deserialize((data / "system.xml").read_text())
+        positions = mdtraj.load_pdb(str(data / "topology.pdb")).xyz[0]
+        return MolecularSystem(topology, system, np.asarray(positions, np.float64))
+
     def energy(self, samples: Samples, molecule: MolecularSystem) -> Tensor:
         """Potential energy ``(B,)`` of samples ``x (B, N, 3)`` in kT, float64."""
         assert isinstance(samples.x, Tensor)
@@ -228,9 +240,5 @@ def _biased(data: Path) -> bool:
     return json.loads((data / "meta.json").read_text()).get("starts") != "tempering"
 
 
-def _prepared(data: Path) -> MolecularSystem:
-    """The molecule that the training data are of."""
-    topology = app.PDBFile(str(data / "topology.pdb")).topology
-    system = openmm.XmlSerializer.deserialize((data / "system.xml").read_text())
-    positions = mdtraj.load_pdb(str(data / "topology.pdb")).xyz[0]
-    return MolecularSystem(topology, system, np.asarray(positions, np.float64))
+def _atoms(topology: app.Topology) -> list[tuple[str, str]]:
+    return [(atom.residue.name, atom.name) for atom in topology.atoms()]

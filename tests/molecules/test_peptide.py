@@ -12,7 +12,7 @@ from sciflow.errors import InputError
 from sciflow.molecules import load_reference
 from sciflow.molecules.reference import shipped_reference
 from sciflow.pipeline import evaluate, load_config, prepare, sample, train
-from sciflow.training import load_tensors
+from sciflow.training import Samples, load_tensors
 
 TINY = ["simulation.runs=5", "simulation.hot_spacing=300", "simulation.steps=2000", "simulation.equilibration=200"]
 TINY += ["simulation.hot_temperature=500", "simulation.stride=10", "trainer.batch_size=32"]
@@ -72,13 +72,35 @@ def test_likelihoods_of_the_flow_are_those_of_its_samples(data):
 
 def test_unweighted_samples_and_missing_models_are_refused(data):
     study = load_config("ala2", TINY).study
-    from sciflow.training import Samples
-
     with pytest.raises(InputError, match="track_logq"):
         study.weigh(Samples(torch.zeros(1, 22, 3), None, 1), torch.zeros(1), study.molecule)
     study.architecture = None
     with pytest.raises(InputError, match="model=spline_flow"):
         study.model(data)
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("sequence=ACE-GLY-NME", r"study\.sequence=ACE-GLY-NME: .*data is of sequence=ACE-ALA-NME"),
+        ("temperature=310", r"study\.temperature=310\.0: .*with study\.temperature=300\.0"),
+        (
+            "forcefield=[amber96.xml,implicit/obc1.xml]",
+            r"=\[amber96\.xml,implicit/obc1\.xml\]: .*=\[amber99sbildn\.xml,",
+        ),
+    ],
+)
+def test_data_of_other_settings_are_refused(data, override, says):
+    study = load_config("ala2", [*TINY, override]).study
+    with pytest.raises(InputError, match=says):
+        study.model(data)
+    with pytest.raises(InputError, match=says):
+        study.evaluate(Samples(torch.zeros(1, 22, 3), torch.zeros(1), 1), data)
+
+
+def test_the_same_molecule_by_another_name_is_taken(data):
+    for name in ("sequence=ace-ala-nme", f"pdb={data / 'topology.pdb'}"):
+        load_config("ala2", [*TINY, name, "simulation.runs=6", "model.width=8"]).study.model(data)
 
 
 def test_reference_tops_up_and_says_how_it_was_made(tmp_path):
