@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from openmm import app, unit
+from openmm import NonbondedForce, app, unit
 from torch import Tensor
 
 from sciflow.boltzmann import OpenMMEnergy
@@ -134,13 +134,17 @@ def openmm_water(ice: Ice) -> OpenMMEnergy:
     system = app.ForceField("tip4pew.xml").createSystem(
         topology, nonbondedMethod=app.Ewald, nonbondedCutoff=ice.reach * (1 - 1e-9), ewaldErrorTolerance=ice.tolerance
     )
+    nonbonded = next(force for force in system.getForces() if isinstance(force, NonbondedForce))
+    nonbonded.setUseSwitchingFunction(ice.switch < 1)
+    nonbonded.setSwitchingDistance(ice.switch * ice.reach)
     return OpenMMEnergy(system, ice.temperature)
 
 
+@pytest.mark.parametrize("switch", [0.9, 0.6, 1.0])
 @pytest.mark.parametrize("order", ORDERS)
-def test_ice_has_openmms_energy(order):
+def test_ice_has_openmms_energy(order, switch):
     """Both sums leave out the share that the tolerance allows; molecules turned by 15° and moved by 10 pm are hot."""
-    ice = Ice(order=order)
+    ice = Ice(order=order, switch=switch)
     x = jittered(ice, 8)
     reference = openmm_water(ice).energy(ice.atoms(x).flatten(1, 2))
     torch.testing.assert_close(ice.energy(x), reference, rtol=1e-6, atol=0)
@@ -220,7 +224,12 @@ def test_temperatures_are_kelvin():
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"order": "none"}, "ferroelectric"), ({"cells": (0, 1, 1)}, "at least once"), ({"cutoff": 0.5}, "beyond half")],
+    [
+        ({"order": "none"}, "ferroelectric"),
+        ({"cells": (0, 1, 1)}, "at least once"),
+        ({"cutoff": 0.5}, "beyond half"),
+        ({"switch": 0.0}, "switch=0.0"),
+    ],
 )
 def test_crystals_that_are_none_are_refused(settings, message):
     with pytest.raises(InputError, match=message) as error:

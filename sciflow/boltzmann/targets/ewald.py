@@ -3,10 +3,11 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["COULOMB", "Ewald", "lennard_jones"]
+__all__ = ["COULOMB", "Ewald", "lennard_jones", "lennard_jones_tail"]
 
 COULOMB = 138.93545764438198  # e²/4πε₀ in kJ/mol nm, as in OpenMM
 
@@ -94,12 +95,42 @@ class Ewald:
         return -COULOMB * float(self.alpha / math.sqrt(math.pi) * charges.square().sum() + within)
 
 
-def lennard_jones(r: Tensor, box: Sequence[float], sigma: float, epsilon: float, cutoff: float) -> Tensor:
-    """Σ_{i<j} 4ε((σ/r)¹² − (σ/r)⁶) (B,) of nearest images of r (B, N, 3) within the cutoff, a sharp one."""
+def lennard_jones(
+    r: Tensor, box: Sequence[float], sigma: float, epsilon: float, cutoff: float, switch: float
+) -> Tensor:
+    """Σ_{i<j} 4ε((σ/r)¹² − (σ/r)⁶)·S(r) (B,) of nearest images of r (B, N, 3) within the cutoff.
+
+    S = 1 − 10t³ + 15t⁴ − 6t⁵ with t = (r − switch)/(cutoff − switch): from one at ``switch`` to nothing at the cutoff,
+    with two continuous derivatives, as in OpenMM. A sharp cutoff where both are the same.
+    """
     i, j = torch.triu_indices(r.shape[-2], r.shape[-2], 1, device=r.device)
     distance = nearest_distance(r, i, j, box)
+    pair = _lennard_jones(distance, sigma, epsilon)
+    if switch < cutoff:
+        pair = pair * (1 - _switched_off(distance, switch, cutoff))
+    return torch.where(distance < cutoff, pair, 0.0).sum(-1)
+
+
+def lennard_jones_tail(sigma: float, epsilon: float, cutoff: float, switch: float) -> float:
+    """∫ r² dr of what `lennard_jones` leaves out of a pair, in kJ/mol nm³."""
+    nodes, weights = (torch.from_numpy(part) for part in np.polynomial.legendre.leggauss(32))  # to rounding
+    width = cutoff - switch
+    r = switch + width * (nodes + 1) / 2
+    between = _lennard_jones(r, sigma, epsilon) * r.square() * _switched_off(r, switch, cutoff) if width else r * 0
+    ratio = (sigma / cutoff) ** 3
+    beyond = 4 * epsilon * sigma**3 * (ratio**3 / 9 - ratio / 3)
+    return float(weights @ between) * width / 2 + beyond
+
+
+def _lennard_jones(distance: Tensor, sigma: float, epsilon: float) -> Tensor:
     sixth = (sigma / distance) ** 6
-    return torch.where(distance < cutoff, 4 * epsilon * (sixth * sixth - sixth), 0.0).sum(-1)
+    return 4 * epsilon * (sixth * sixth - sixth)
+
+
+def _switched_off(distance: Tensor, switch: float, cutoff: float) -> Tensor:
+    """1 − S."""
+    t = ((distance - switch) / (cutoff - switch)).clamp(0, 1)
+    return t**3 * (10 - 15 * t + 6 * t**2)
 
 
 def nearest_distance(r: Tensor, i: Tensor, j: Tensor, box: Sequence[float]) -> Tensor:
