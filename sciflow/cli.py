@@ -200,7 +200,11 @@ def _show_config(args: argparse.Namespace) -> None:
     """Every setting of a study, as it would run."""
     import yaml
 
-    print(yaml.safe_dump(_config(args).tree, sort_keys=False, allow_unicode=True), end="")
+    from .pipeline.stages import check_files
+
+    config = _config(args)
+    check_files(config.study, "study")
+    print(yaml.safe_dump(config.tree, sort_keys=False, allow_unicode=True), end="")
 
 
 def _fetch(args: argparse.Namespace) -> None:

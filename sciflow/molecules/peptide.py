@@ -25,7 +25,7 @@ from .labelled_energy import LabelledEnergy
 from .peptide_figures import captions, figures
 from .peptide_metrics import metrics
 from .reference import Reference, Tempering, load_reference, make_reference, shipped_reference
-from .system import FORCE_FIELD, MolecularSystem, from_pdb, from_sequence
+from .system import FORCE_FIELD, MolecularSystem, from_pdb, from_sequence, read_sequence
 from .torsions import backbone_residues, phi_psi
 from .training_runs import Simulation, part_of, training_runs
 from .zmatrix import zmatrix
@@ -71,6 +71,8 @@ class PeptideStudy:
     def __post_init__(self) -> None:
         require_above(0, "", self, "temperature")
         require_above(-1, "", self, "seed")
+        if self.sequence is not None:
+            read_sequence(self.sequence)
 
     def prepare(self, raw: Path | None, out: Path) -> None:
         """Simulate and split by runs: train, val and test frames ``x (F, N, 3)`` in nm, topology.pdb, system.xml."""

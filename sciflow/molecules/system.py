@@ -24,7 +24,7 @@ from ..boltzmann import Energy, OpenMMEnergy, TorchForceField
 from ..errors import InputError
 from .stereochemistry import Stereochemistry
 
-__all__ = ["FORCE_FIELD", "MolecularSystem", "fastest_platform", "from_pdb", "from_sequence"]
+__all__ = ["FORCE_FIELD", "MolecularSystem", "fastest_platform", "from_pdb", "from_sequence", "read_sequence"]
 
 FORCE_FIELD = ("amber99sbildn.xml", "amber99_obc.xml")
 
@@ -78,12 +78,8 @@ class MolecularSystem:
             app.PDBFile.writeFile(self.topology, self.positions * unit.nanometer, file, keepIds=True)
 
 
-def from_sequence(sequence: str, forcefield: tuple[str, ...] = FORCE_FIELD, seed: int = 0) -> MolecularSystem:
-    """Peptide from three-letter codes joined by dashes, with or without caps: ``ACE-ALA-NME``, ``GLY-TRP``.
-
-    Raises:
-        InputError: a code that is not an amino acid or a cap in its place.
-    """
+def read_sequence(sequence: str) -> tuple[list[str], bool, bool]:
+    """Amino acids of ``ACE-ALA-NME``, and whether there is a cap before and after them. Raises InputError."""
     codes = sequence.upper().split("-")
     head, tail = codes[0] == "ACE", codes[-1] == "NME"
     inner = codes[head : len(codes) - tail]
@@ -98,6 +94,16 @@ def from_sequence(sequence: str, forcefield: tuple[str, ...] = FORCE_FIELD, seed
         raise InputError(f"sequence={sequence}: a single residue needs both caps, e.g. ACE-{inner[0]}-NME")
     if not inner:
         raise InputError(f"sequence={sequence}: no amino acid; write e.g. ACE-ALA-NME")
+    return inner, head, tail
+
+
+def from_sequence(sequence: str, forcefield: tuple[str, ...] = FORCE_FIELD, seed: int = 0) -> MolecularSystem:
+    """Peptide from three-letter codes joined by dashes, with or without caps: ``ACE-ALA-NME``, ``GLY-TRP``.
+
+    Raises:
+        InputError: a code that is not an amino acid or a cap in its place.
+    """
+    inner, head, tail = read_sequence(sequence)
     peptide = _peptide([_ONE_LETTER[c] for c in inner], head, tail)
     Chem.SanitizeMol(peptide)
     full = Chem.AddHs(peptide)

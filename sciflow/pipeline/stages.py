@@ -32,7 +32,7 @@ from .fetch import fetch
 from .outputs import digest, fingerprint, finished, publish
 from .report import save_figure, training_curve, write_table
 
-__all__ = ["evaluate", "load_model", "load_samples", "prepare", "sample", "train"]
+__all__ = ["check_files", "evaluate", "load_model", "load_samples", "prepare", "sample", "train"]
 
 SPLITS = ("train", "val", "test")
 FAST_SETTINGS = ("devices", "threads", "workers", "checkpoint_every")  # of the trainer: they change no weight
@@ -45,7 +45,7 @@ def prepare(config: Config, out: str | Path, raw: str | Path | None = None) -> P
     missing.
     """
     out = Path(out)
-    _check_files(config.study, "study")
+    check_files(config.study, "study")
     made_from = fingerprint("prepare", _identity(config))
     if _skip(out, "prepare", made_from):
         return out
@@ -201,7 +201,7 @@ def _identity(config: Config, *sections: str) -> dict[str, Any]:
     return {"version": __version__, "seed": config.seed, **kept, "files": {name: digest(Path(name)) for name in named}}
 
 
-def _check_files(section: Any, name: str) -> None:
+def check_files(section: Any, name: str) -> None:
     """Every ``Path`` in a study names something that is there."""
     for f in fields(section):
         value = getattr(section, f.name)
@@ -210,7 +210,7 @@ def _check_files(section: Any, name: str) -> None:
                 f"{name}.{f.name}={value}: no such file; give the path from where you are, or the full one"
             )
         if is_dataclass(value):
-            _check_files(value, f"{name}.{f.name}")
+            check_files(value, f"{name}.{f.name}")
 
 
 def _strings(tree: Any) -> list[str]:

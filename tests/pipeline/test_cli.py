@@ -45,6 +45,20 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["study=ala2", "sequence=ACE-FOO-NME"], "unknown residue 'FOO'"),
+        (["study=ala2", "pdb=none.pdb"], "study.pdb=none.pdb: no such file"),
+    ],
+)
+def test_config_finds_what_prepare_would(args: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["config", *args])
+    assert ended.value.code == 2
+    assert says in capsys.readouterr().err
+
+
 def test_run_does_all_and_says_where_to_look(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
     cli.main(["run", f"study={GAUSSIAN}", "--out", str(run), *TINY])
