@@ -1,7 +1,6 @@
 """Ice from one temperature to another: free energies by a learned perturbation beside those of a ladder."""
 
 import json
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,12 +13,13 @@ from ..boltzmann.kernels import resized
 from ..boltzmann.potentials import LogDensity
 from ..boltzmann.targets import Ice, RigidHMC, symmetries
 from ..errors import InputError, require_above
-from ..rng import step_generator
+from ..rng import sample_generators, step_generator
 from ..study import Evaluation
 from ..training import FlowModel, Model, Progress, SafetensorsDataset, Samples, load_tensors, save_tensors
+from .chains import mbar_covariance
 from .ice_figures import captions, figures
 from .ice_files import write_crystals
-from .ice_flow import CrystalFlow
+from .ice_flow import CrystalFlow, Ensemble
 from .ice_metrics import Crystals, metrics
 
 __all__ = ["IceStudy", "Ladder"]
@@ -139,12 +139,16 @@ class IceStudy:
         hot, cold = frames.x[0].cpu(), frames.x[-1].cpu()
         last, first = max(1, round(0.3 * len(hot))), max(1, round(0.1 * len(hot)))
         parts = {"unseen": hot[:last], "val": hot[last : last + first], "train": hot[last + first :], "test": cold}
+        chains = {}
         for name, part in parts.items():
-            flat = part.flatten(0, 1)
+            flat, chain = part.flatten(0, 1), torch.arange(len(part)).repeat_interleave(part.shape[1])
             if name in ("train", "unseen"):  # frames that no chain has been to, as likely as those that it has
                 flat = torch.cat([motion(crystal, flat.double()).float() for motion in symmetries(crystal)])
+                chain = chain.repeat(len(symmetries(crystal)))
             order = torch.randperm(len(flat), generator=step_generator(self.seed, 1))
             save_tensors({"x": flat[order]}, out / f"{name}.safetensors")
+            chains[name] = chain[order]
+        save_tensors({name: chains[name] for name in ("unseen", "test")}, out / "chains.safetensors")
         delta_f, error = ladder_free_energy(crystal, frames.x, temperatures)
         about = {
             "crystal": str(crystal),
@@ -190,21 +194,37 @@ class IceStudy:
         with torch.no_grad():
             untrained = self.model(data)
             assert isinstance(untrained, FlowModel)
+            assert isinstance(untrained.flow.base, Ensemble)
             x, ladj = untrained.flow.transform.inv.call_and_ladj(unseen.float())
         hot, cold = self.ice(self.hot), self.ice(self.cold)
         contracted = hot.energy(unseen) - cold.energy(x.double()) + ladj.double()
-        return Crystals.of(cold, samples, unseen, test, contracted, meta["delta_f"], meta["delta_f_error"], self.seed)
+        start = untrained.flow.base.chosen(len(samples.x), generator=sample_generators(self.seed, 0, len(samples.x)))
+        chains = load_tensors(data / "chains.safetensors")
+        return Crystals.of(
+            cold,
+            samples,
+            unseen,
+            test,
+            chains["unseen"][start],
+            chains["test"],
+            contracted,
+            meta["delta_f"],
+            meta["delta_f_error"],
+            self.seed,
+        )
 
 
 def ladder_free_energy(crystal: Ice, x: Tensor, temperatures: list[float]) -> tuple[float, float]:
     """F_cold/kT_cold − F_hot/kT_hot and its error, by MBAR over frames ``(rungs, chains, draws, N, 7)``.
 
-    Draws of a chain are correlated: the error is that of as many draws as there are chains, an upper bound.
+    Draws of a chain are correlated: the error counts chains.
     """
-    chains, draws = x.shape[1:3]
+    rungs, chains, draws = x.shape[:3]
     potential = torch.cat([crystal.potential(part.double()) for part in x.flatten(0, 2).split(512)]).cpu()
     energies = torch.stack([potential / kelvin for kelvin in temperatures])
-    own = energies.view(len(temperatures), len(temperatures), -1).diagonal().mean(0)
-    # Around the mean energy of each rung, without which the solver starts hundreds of kT from its solution.
-    delta_f, error = mbar(energies - own[:, None], [chains * draws] * len(temperatures))
-    return float(delta_f[-1] + own[-1] - own[0]), float(error[-1]) * math.sqrt(draws)
+    own = energies.view(rungs, rungs, -1).diagonal().mean(0)
+    energies = energies - own[:, None]  # else the solver would start hundreds of kT from its solution
+    delta_f, _ = mbar(energies, [chains * draws] * rungs)
+    chain = torch.arange(rungs * chains).repeat_interleave(draws)
+    covariance = mbar_covariance(energies, delta_f, chain // chains, chain)
+    return float(delta_f[-1] + own[-1] - own[0]), float(covariance[-1, -1].sqrt())

@@ -43,8 +43,11 @@ class Ensemble(nn.Module):
         device: torch.device | str | None = None,
     ) -> Tensor:
         """Frames of chance, with replacement, ``(*shape, *event)``."""
-        index = (uniform(*shape, generator=generator, dtype=torch.float64, device=device) * len(self.frames)).long()
-        return self.frames[index].to(dtype=dtype)
+        return self.frames[self.chosen(*shape, generator=generator, device=device)].to(dtype=dtype)
+
+    def chosen(self, *shape: int, generator: Generator = None, device: torch.device | str | None = None) -> Tensor:
+        """The numbers of the frames that ``sample`` gives for the same generator."""
+        return (uniform(*shape, generator=generator, dtype=torch.float64, device=device) * len(self.frames)).long()
 
     def log_prob(self, x: Tensor) -> Tensor:
         return -self.energy.energy(x.double()).to(x)
