@@ -21,7 +21,8 @@ class SO3(Manifold[Tensor]):
 
     Tangents are body-frame rotation vectors ``(…, 3)`` [rad]: ``exp_q(u) = q·(cos|u|/2, sin(|u|/2) u/|u|)``. The metric
     is their dot product, so that the distance is the rotation angle in [0, π] and the volume is 8π². The logarithm
-    takes 2·atan2(|v|, |w|) of ``q⁻¹·r = ±(w, v)``, exact to rounding up to and at π.
+    takes 2·atan2(|v|, |w|) of ``q⁻¹·r = ±(w, v)``, exact to rounding up to and at π. A half turn, where both signs are as
+    near, goes about the axis with v₁ + v₂/√2 + v₃/√3 > 0.
     """
 
     injectivity_radius = math.pi
@@ -45,7 +46,8 @@ class SO3(Manifold[Tensor]):
         cosine = (x * y).sum(-1, keepdim=True)
         nearer = torch.where(cosine < 0, -y, y)
         v = multiply(conjugate(x), nearer - x)[..., 1:]  # of the difference: close rotations keep their precision
-        return 2 * arc_over_sine((v * v).sum(-1, keepdim=True), cosine.abs()) * v
+        sign = _sign_at_half_turn(cosine.squeeze(-1), v.movedim(-1, 0))[..., None]
+        return 2 * arc_over_sine((v * v).sum(-1, keepdim=True), cosine.abs()) * sign * v
 
     def geodesic(self, x0: Tensor, x1: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """``x0·(cos tα, sin tα v/|v|)`` and ``2α v/|v|``, the same body-frame vector all along; α is half the angle."""
@@ -55,12 +57,13 @@ class SO3(Manifold[Tensor]):
         near = torch.where(cosine < 0, -1.0, 1.0) * y - x
         a, b = x[1:], near[1:]
         v = x[0] * b - near[0] * a - a.roll(-1, 0) * b.roll(1, 0) + a.roll(1, 0) * b.roll(-1, 0)
+        sign = _sign_at_half_turn(cosine, v)
         square = (v * v).sum(0)
         still = square < torch.finfo(v.dtype).eps ** 2  # α/sin α is one to rounding, and v/|v| has no derivative
         sine = torch.where(still, 1.0, square).sqrt()
         half = torch.where(still, 0.0, torch.atan2(sine, cosine.abs()))
-        rate = torch.where(still, 2.0, 2 * half / sine)
-        ahead = near - (x * near).sum(0) * x  # x0·(0, v)
+        rate = torch.where(still, 2.0, 2 * half / sine) * sign
+        ahead = (near - (x * near).sum(0) * x) * sign  # x0·(0, v)
         x_t = (t * half).cos() * x + torch.where(still, t, (t * half).sin() / sine) * ahead
         return x_t.movedim(0, -1), (rate * v).movedim(0, -1)
 
@@ -98,7 +101,7 @@ class SO3(Manifold[Tensor]):
         return over_sites(square, x, y)
 
     def cut_locus(self, x0: Tensor, x1: Tensor) -> Tensor:
-        return (x0 * x1).sum(-1).abs() < 16 * torch.finfo(x0.dtype).eps
+        return _is_half_turn((x0 * x1).sum(-1))
 
     def prior(self) -> Uniform:
         return Uniform(self, math.log(8 * math.pi**2))
@@ -107,3 +110,14 @@ class SO3(Manifold[Tensor]):
 def _exp(u: Tensor) -> Tensor:
     cos, sinc = cos_sinc((u * u).sum(-1, keepdim=True) / 4)
     return torch.cat([cos, sinc * u / 2], dim=-1)
+
+
+def _is_half_turn(cosine: Tensor) -> Tensor:
+    """To rounding, of the cosine of half the angle."""
+    return cosine.abs() < 16 * torch.finfo(cosine.dtype).eps
+
+
+def _sign_at_half_turn(cosine: Tensor, v: Tensor) -> Tensor:
+    """The sign of ``v (3, …)`` that both quaternions of one rotation agree on; elsewhere their cosines already do."""
+    side = v[0] + v[1] / math.sqrt(2) + v[2] / math.sqrt(3)  # zero for no axis that comes up by itself
+    return torch.where(_is_half_turn(cosine) & (side < 0), -1.0, 1.0).to(v.dtype)

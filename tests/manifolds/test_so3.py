@@ -43,6 +43,20 @@ def test_both_signs_of_a_quaternion_are_one_rotation():
     assert SO.dist(SO.geodesic(q, -r, t)[0], SO.geodesic(q, r, t)[0]).max() < 1e-15
 
 
+def test_half_turns_go_one_way_whatever_the_signs():
+    """About the axes and in the planes between them, where the scalar part is zero to the last digit."""
+    axes = torch.cartesian_prod(*[torch.tensor([-1.0, 0.0, 1.0], dtype=torch.float64)] * 3)
+    axes = axes[axes.abs().sum(-1) > 0]
+    r = torch.cat([torch.zeros(len(axes), 1, dtype=torch.float64), axes / axes.norm(dim=-1, keepdim=True)], -1)
+    q = torch.eye(4, dtype=torch.float64)[:1].expand_as(r)
+    t = torch.full((len(r),), 0.3, dtype=torch.float64)
+    u, (x_t, u_t) = SO.logmap(q, r), SO.geodesic(q, r, t)
+    torch.testing.assert_close(u_t, u, atol=1e-14, rtol=0)
+    for one, other in ((q, -r), (-q, r), (-q, -r)):
+        torch.testing.assert_close(SO.logmap(one, other), u, atol=1e-14, rtol=0)
+        assert SO.dist(SO.geodesic(one, other, t)[0], x_t).max() < 1e-14
+
+
 def test_half_turns_move_at_full_speed():
     q = SO.random(200, generator=step_generator(0), dtype=torch.float64)
     r = SO.expmap(q, rotation_vectors(math.pi, torch.float64))
