@@ -17,6 +17,8 @@ from .transform import ModuleTransform
 
 __all__ = ["MixedCoordinates"]
 
+_STRAIGHT = 1e-3  # width over length of a line; atoms that are bent at all have some hundred times that
+
 
 class MixedCoordinates(ModuleTransform):
     r"""Cartesian (…, N, 3) in nm to (…, 3N−6): components of a core of C atoms; bonds, angles, torsions of the others.
@@ -43,7 +45,7 @@ class MixedCoordinates(ModuleTransform):
         axes: A (3C, 3C−6).
 
     Raises:
-        InputError: if the Z-matrix is malformed or the core lacks an atom of its first three rows.
+        InputError: if the Z-matrix is malformed, the core lacks an atom of its first three rows or lies on a line.
 
     Computes in float64 whatever the dtype of x.
 
@@ -60,6 +62,7 @@ class MixedCoordinates(ModuleTransform):
         super().__init__()
         zmatrix = torch.as_tensor(zmatrix, dtype=torch.long)
         _check_core(zmatrix, core)
+        _check_bent(reference, core)
         self.n_atoms = len(zmatrix)
         rest = [n for n, atom in enumerate(zmatrix[:, 0].tolist()) if atom not in set(core)]
         self.placement = Placement(core, zmatrix[rest])
@@ -77,6 +80,7 @@ class MixedCoordinates(ModuleTransform):
             x = x @ kabsch(x, reference.expand_as(x)).mT
             reference = x.mean(0)
         x = x @ kabsch(x, reference.expand_as(x)).mT
+        _check_bent(reference, core)
         rigid = torch.cat((_translations(reference), _rotations(reference)), -1)
         axes = torch.linalg.qr(rigid, mode="complete").Q[:, 6:]
         z = (x - reference).flatten(1) @ axes
@@ -151,3 +155,10 @@ def _check_core(zmatrix: Tensor, core: Sequence[int]) -> None:
         raise InputError(f"core lacks atoms {missing} of the first three rows of the Z-matrix: add them")
     if len(atoms) < len(core) or not atoms <= set(range(len(zmatrix))):
         raise InputError(f"core {list(core)}: name distinct atoms of 0 … {len(zmatrix) - 1}")
+
+
+def _check_bent(reference: Tensor, core: Sequence[int]) -> None:
+    """A turn about the line of all atoms moves none of them: there are five rigid motions, and no frame."""
+    long, wide, _ = torch.linalg.svdvals(reference.double()).tolist()
+    if wide <= _STRAIGHT * long:
+        raise InputError(f"core {list(core)}: its atoms lie on a line in the training frames; add one that does not")

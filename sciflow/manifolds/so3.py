@@ -21,8 +21,8 @@ class SO3(Manifold[Tensor]):
 
     Tangents are body-frame rotation vectors ``(…, 3)`` [rad]: ``exp_q(u) = q·(cos|u|/2, sin(|u|/2) u/|u|)``. The metric
     is their dot product, so that the distance is the rotation angle in [0, π] and the volume is 8π². The logarithm
-    takes 2·atan2(|v|, |w|) of ``q⁻¹·r = ±(w, v)``, exact to rounding up to and at π. A half turn, where both signs are as
-    near, goes about the axis with v₁ + v₂/√2 + v₃/√3 > 0.
+    takes 2·atan2(|v|, |w|) of ``q⁻¹·r = ±(w, v)``, exact to rounding up to and at π. A half turn, where both signs are
+    as near, goes about the axis with v₁ + v₂/√2 + v₃/√3 > 0.
     """
 
     injectivity_radius = math.pi

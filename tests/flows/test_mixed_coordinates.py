@@ -83,3 +83,14 @@ def test_beyond_the_chart_a_molecule_has_another_alignment() -> None:
 def test_malformed_core_is_refused(core: list[int]) -> None:
     with pytest.raises(InputError, match="core"):
         MixedCoordinates.fit(ZMATRIX, core, molecules(10))
+
+
+def test_a_core_on_a_line_is_refused() -> None:
+    frames = molecules(20)
+    frames[:, :3] = torch.tensor([-0.1, 0.0, 0.15], dtype=torch.float64)[:, None] * frames[:, 3:4]
+    with pytest.raises(InputError, match=r"core \[0, 1, 2\]: its atoms lie on a line"):
+        MixedCoordinates.fit(ZMATRIX, [0, 1, 2], frames)
+    MixedCoordinates.fit(ZMATRIX, [0, 1, 2, 4], frames)
+    mixed = MixedCoordinates.fit(ZMATRIX, [0, 1, 2], molecules(20))
+    with pytest.raises(InputError, match="on a line"):
+        MixedCoordinates(ZMATRIX, [0, 1, 2], frames[0, :3], mixed.axes)
