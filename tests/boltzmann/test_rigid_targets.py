@@ -65,6 +65,13 @@ def test_draws_of_the_tetrahedron_have_its_mean_energy_and_constant():
     assert abs(inverse.mean() - 1) < 5 * inverse.std() / 2000**0.5
 
 
+def test_draws_that_would_take_forever_are_refused():
+    """Where a share of 10⁻⁴ of the rotations is kept, between these two: it falls as the volume of a well, T^(3/2)."""
+    assert len(Tetrahedron(temperature=0.2).sample(1, G)) == 1
+    with pytest.raises(InputError, match=r"temperature=0\.01: 1 of .* would be kept"):
+        Tetrahedron(temperature=0.01).sample(1, G)
+
+
 def test_a_draw_depends_on_its_generator_alone():
     target = Tetrahedron(cubic=0.5)
     whole = target.sample(3, sample_generators(0, 0, 3))

@@ -17,6 +17,8 @@ from .base import ExactTarget
 
 __all__ = ["TETRAHEDRON", "Tetrahedron", "turns_of_so3"]
 
+_KEPT = 1e-4  # of the rotations that are tried, at least: a minute or two for ten thousand draws
+
 # The corners of a regular tetrahedron on the unit sphere.
 TETRAHEDRON = torch.tensor([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]], dtype=torch.float64) / math.sqrt(3)
 
@@ -35,7 +37,7 @@ class Tetrahedron(ExactTarget):
 
     Densities are with respect to the Haar measure of volume 8π². ``log_z`` is by quadrature on SO(3), which converges
     exponentially: to rounding at a temperature of 1, to 1e-6 at a quarter of it. Draws are exact, by rejection from
-    the uniform law.
+    the uniform law; ``sample`` raises InputError where that keeps less than one of ten thousand.
 
     Rigid bodies in an external field are a test of Köhler, Invernizzi, de Haan & Noé 2023 (arXiv:2301.11355); the
     constants here are ours.
@@ -74,22 +76,29 @@ class Tetrahedron(ExactTarget):
         return float(torch.logsumexp(log_weight - self.energy(q), 0))
 
     def sample(self, n: int, generator: Generator = None) -> Tensor:
+        kept = math.exp(self.log_z - math.log(8 * math.pi**2) + self._lowest)
+        if kept < _KEPT:
+            raise InputError(
+                f"temperature={self.temperature:g}: 1 of {1 / kept:.1e} rotations would be kept as a draw; take "
+                "a higher temperature, or smaller charges or fields"
+            )
         if generator is None or isinstance(generator, torch.Generator):
             return self._rejection(n, generator)
         return torch.cat([self._rejection(1, g) for g in generator])
 
-    def _rejection(self, n: int, generator: torch.Generator | None) -> Tensor:
+    @property
+    def _lowest(self) -> float:
+        """A number that no energy is below."""
         dipole = float(torch.linalg.vector_norm(torch.tensor(self.charges, dtype=torch.float64) @ TETRAHEDRON))
         bound = abs(self.cubic) * sum(map(abs, self.charges)) + math.hypot(*self.uniform) * dipole  # 3√3 |xyz| ≤ 1
+        return -bound / self.temperature
+
+    def _rejection(self, n: int, generator: torch.Generator | None) -> Tensor:
         kept: list[Tensor] = []
         while sum(map(len, kept)) < n:
             q = SO3().projx(normal(4096, 4, generator=generator, dtype=torch.float64))
-            kept.append(
-                q[
-                    uniform_draws(4096, generator=generator, dtype=torch.float64).log()
-                    < -bound / self.temperature - self.energy(q)
-                ]
-            )
+            height = uniform_draws(4096, generator=generator, dtype=torch.float64).log()
+            kept.append(q[height < self._lowest - self.energy(q)])
         return torch.cat(kept)[:n]
 
 
