@@ -1,7 +1,9 @@
 """What a domain says to the pipeline: five methods, and metrics that never stand alone."""
 
 import json
-from dataclasses import dataclass, field
+import math
+import sys
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -11,7 +13,7 @@ from torch.utils.data import Dataset
 from .errors import InputError
 from .training import Model, Samples
 
-__all__ = ["Evaluation", "Metric", "Study", "prepared_with", "require_prepared"]
+__all__ = ["Evaluation", "Metric", "Study", "finite", "prepared_with", "require_prepared"]
 
 
 @dataclass
@@ -29,6 +31,24 @@ class Metric:
     reference: float | None = None
     unit: str | None = None
     published: float | None = None
+
+
+def finite(metrics: dict[str, Metric]) -> dict[str, Metric]:
+    """The metrics that are numbers, without errors, floors and references that are none; a line on stderr names others.
+
+    Samples may be too few, or too bad, to give a number; that is no reason to give none of the others.
+    """
+    lost = [f"{name} is {metric.value}" for name, metric in metrics.items() if not math.isfinite(metric.value)]
+    if lost:
+        print(f"metrics left out: {', '.join(lost)}", file=sys.stderr, flush=True)
+    return {name: _known(metric) for name, metric in metrics.items() if math.isfinite(metric.value)}
+
+
+def _known(metric: Metric) -> Metric:
+    def known(x: float | None) -> float | None:
+        return None if x is None or not math.isfinite(x) else x
+
+    return replace(metric, error=known(metric.error), floor=known(metric.floor), reference=known(metric.reference))
 
 
 @dataclass

@@ -5,7 +5,7 @@ import torch
 
 from ..boltzmann import logweights
 from ..boltzmann.distances import energy_w2
-from ..study import Metric
+from ..study import Metric, finite
 from .ensembles import Ensembles, density, minus_log
 
 __all__ = ["metrics"]
@@ -50,7 +50,7 @@ def metrics(e: Ensembles, seed: int = 0) -> dict[str, Metric]:
     for r, residue in enumerate(e.residues):
         ending = "" if len(e.residues) == 1 else f"_{residue}"
         found |= {name + ending: metric for name, metric in _residue_metrics(e, r, seed).items()}
-    return {name: _finite(metric) for name, metric in found.items() if np.isfinite(metric.value)}
+    return finite(found)
 
 
 def _residue_metrics(e: Ensembles, r: int, seed: int) -> dict[str, Metric]:
@@ -72,12 +72,6 @@ def _residue_metrics(e: Ensembles, r: int, seed: int) -> dict[str, Metric]:
         found["free_energy_rmse"] = Metric(rmse, None, n, data_rmse, None, "kT")
         found["ramachandran_tv"] = Metric(tv, None, n, data_tv, _noise(p, weighted.ess() * n, seed), "fraction")
     return found
-
-
-def _finite(metric: Metric) -> Metric:
-    """Leaves out an error, floor or reference that the samples are too few to give."""
-    known = {k: v for k, v in vars(metric).items() if not isinstance(v, float) or np.isfinite(v)}
-    return Metric(**known)
 
 
 def _log_odds(state: np.ndarray) -> float:

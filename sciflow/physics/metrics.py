@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,7 +17,7 @@ from ..boltzmann.distances import (
 from ..boltzmann.targets import Particles, virial
 from ..manifolds import Euclidean
 from ..paths import Alignment
-from ..study import Metric
+from ..study import Metric, finite
 from .ensembles import Ensembles
 
 __all__ = ["metrics"]
@@ -32,11 +31,12 @@ def metrics(e: Ensembles) -> dict[str, Metric]:
     """Weights, energies, populations and shapes.
 
     The reference of a distance is that of training data from the same held-out data, at the same number; its floor is
-    that of the baseline as drawn, and the distance as drawn for what is reweighted.
+    that of the baseline as drawn, and the distance as drawn for what is reweighted. Where samples have no finite energy
+    (``outside_target`` is their share), means over them are left out.
     """
     found = {**_weights(e), **_held_out(e), **_energies(e), **_states(e)}
     found |= _clusters(e) if e.particles else _vectors(e)
-    return {name: metric for name, metric in found.items() if np.isfinite(metric.value)}
+    return finite(found)
 
 
 def _weights(e: Ensembles) -> dict[str, Metric]:
@@ -48,6 +48,7 @@ def _weights(e: Ensembles) -> dict[str, Metric]:
     return {
         "ess": Metric(ess, spread, n, 1 / n, None, "fraction"),
         "ess_clipped": Metric(float(logweights.clipped_ess(e.logw)), None, n, 1 / n, None, "fraction"),
+        "outside_target": Metric(float((~e.logw.isfinite()).double().mean()), None, n, 0.0, None, "fraction"),
         "largest_weight": Metric(float(e.weights.max()), None, n, 1 / n, None, "fraction"),
         "log_z": Metric(log_z, error, n, None, e.target.log_z, "nat"),
         "elbo": Metric(float(logweights.elbo(e.logw)), None, n, None, e.target.log_z, "nat"),
@@ -74,15 +75,14 @@ def _energies(e: Ensembles) -> dict[str, Metric]:
     truth = float(e.test_energy.mean())
     found["mean_energy_data"] = Metric(truth, _chain_error(e, e.test_energy), len(e.test), unit="kT")
     identity = virial(e.target, e.test, e.target.dof, e.test_chain)
-    error = identity.error if np.isfinite(identity.error) else None
-    found["virial_data"] = Metric(identity.value, error, len(e.test), reference=1.0)
+    found["virial_data"] = Metric(identity.value, identity.error, len(e.test), reference=1.0)
     found["mean_energy"] = Metric(float(e.energy.mean()), None, len(e.samples), None, truth, "kT")
     if e.logw is not None and e.weights is not None:
         value = energy_w2(e.energy, e.test_energy, e.weights)
         found["energy_w2_reweighted"] = Metric(value, None, n, found["energy_w2"].value, perfect, "kT")
         mean, error = _weighted_mean(e, e.energy)
         found["mean_energy_reweighted"] = Metric(mean, error, len(e.samples), float(e.energy.mean()), truth, "kT")
-    return {name: _finite(metric) for name, metric in found.items()}
+    return found
 
 
 def _states(e: Ensembles) -> dict[str, Metric]:
@@ -174,9 +174,3 @@ def _weighted_mean(e: Ensembles, values: Tensor) -> tuple[float, float]:
     values = torch.where(e.weights > 0, values, 0.0)  # weight 0 times anything is 0
     mean = e.weights @ values
     return float(mean), float((e.weights * (values - mean)).square().sum().sqrt())
-
-
-def _finite(metric: Metric) -> Metric:
-    if metric.floor is not None and not np.isfinite(metric.floor):
-        metric.floor = None
-    return metric

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import mdtraj
@@ -50,6 +51,18 @@ def _ensembles(target, temperature=1.0, n=4000):
     proposal = target.at(temperature)
     scored = samples._replace(test_logp=-proposal.energy(test) - proposal.log_z)
     return Ensembles.of(target, scored, train, test, seed=0)
+
+
+def test_metrics_that_are_no_numbers_are_named_on_stderr(capsys):
+    """A sample without weight has E_q[log w] = −∞; the others go on, and its share is one of them."""
+    e = _ensembles(DoubleWell(), n=200)
+    assert e.logw is not None
+    logw = torch.where(torch.arange(200) == 7, -torch.inf, e.logw)
+    found = metrics(replace(e, logw=logw))
+    assert "elbo" not in found
+    assert found["outside_target"].value == pytest.approx(1 / 200)
+    assert found["ess"].value == pytest.approx(199 / 200)
+    assert capsys.readouterr().err == "metrics left out: elbo is -inf\n"
 
 
 @pytest.mark.parametrize("target", [ManyWell(dim=4), HarmonicTrap(n=4, d=3)], ids=str)
