@@ -4,6 +4,7 @@ from .committee import Committee
 from .egnn import EGNNField
 from .embedding import Features, TimeEmbedding
 from .field import Field, FunctionField
+from .ipa import InvariantPointAttention
 from .mlp import MLPField
 from .painn import PaiNNField
 from .point_cloud import PointCloudField
@@ -17,6 +18,7 @@ __all__ = [
     "Features",
     "Field",
     "FunctionField",
+    "InvariantPointAttention",
     "MLPField",
     "PaiNNField",
     "PointCloudField",
