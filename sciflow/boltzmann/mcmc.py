@@ -16,7 +16,7 @@ __all__ = ["ISIR", "Chains", "IndependentMH", "LocalGlobal", "NeuTra", "Pulled",
 
 
 class Transition(Protocol):
-    """A Markov transition that leaves exp(−energy) invariant."""
+    """A Markov transition that leaves exp(−energy) invariant; states keep the dtype of ``x``, whatever a flow's."""
 
     def step(self, x: Tensor, energy: Potential, generator: Generator = None, here: Here | None = None) -> Move:
         """One transition from ``x``; ``here`` is that of this transition's last move under this energy."""
@@ -42,6 +42,7 @@ class IndependentMH:
     def step(self, x: Tensor, energy: Potential, generator: Generator = None, here: Here | None = None) -> Move:
         here = here or _weighed(energy, x, self.flow.log_prob(x))
         y, logq = self.flow.sample(len(x), generator=generator)
+        y = y.to(x.dtype)
         there = _weighed(energy, y, logq)
         ratio = _log_weight(there) - _log_weight(here)
         moved = accept(ratio, generator)
@@ -68,6 +69,7 @@ class ISIR:
         here = here or _weighed(energy, x, self.flow.log_prob(x))
         own = generator if generator is None or isinstance(generator, torch.Generator) else _repeated(generator, k)
         y, logq = self.flow.sample(n * k, generator=own)
+        y = y.to(x.dtype)
         there = _weighed(energy, y, logq)
         logw = torch.cat((_log_weight(here)[:, None], _log_weight(there).reshape(n, k)), 1)
         # From among states without any weight the last one stays.
@@ -126,8 +128,8 @@ class NeuTra:
     def step(self, x: Tensor, energy: Potential, generator: Generator = None, here: Here | None = None) -> Move:
         with torch.no_grad():
             move = self.kernel.run(self.flow.transform(x), Pulled(self.flow, energy), self.moves, generator)
-            x, ladj = self.flow.transform.inv.call_and_ladj(move.x)
-            return Move(x, Here(move.energy + ladj), move.logw, move.accepted)
+            y, ladj = self.flow.transform.inv.call_and_ladj(move.x)
+            return Move(y.to(x.dtype), Here(move.energy + ladj), move.logw, move.accepted)
 
 
 @dataclass(frozen=True)

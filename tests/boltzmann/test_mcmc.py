@@ -148,6 +148,15 @@ def test_a_chain_depends_on_its_own_generator(name: str) -> None:
     assert together.x.shape == (4, 5, 2)
 
 
+@pytest.mark.parametrize("name", TRANSITIONS)
+def test_a_chain_keeps_its_dtype(name: str) -> None:
+    """Whatever that of the flow, here float64."""
+    x = TARGET.sample(50, step_generator(15)).float()
+    move = TRANSITIONS[name].step(x, TARGET, step_generator(16))
+    assert move.x.dtype == x.dtype
+    assert (move.x != x).any()
+
+
 def test_jumps_are_what_makes_local_moves_forget() -> None:
     x = TARGET.sample(100, step_generator(12))
     far = DoubleWell()  # wells 9.9 kT apart
