@@ -159,6 +159,7 @@ def test_published_numbers_are_those_of_the_same_crystal():
     assert IceStudy()._published()["ess"] == 0.2375
     assert "ess" not in IceStudy(cold=50.0)._published()
     assert IceStudy(order="ferroelectric")._published() == {}
+    assert IceStudy(switch=1.0)._published() == {}  # a sharp cutoff is another potential
 
 
 def test_a_flow_to_a_hotter_crystal_is_refused():
