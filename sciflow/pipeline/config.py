@@ -128,10 +128,23 @@ def read_config(path: Path, overrides: Iterable[str] = ()) -> Config:
         raise InputError(f"{path}: no such file; name the study (study=…) or the folder of an earlier stage") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not YAML ({' '.join(str(error).split())}); run the earlier stage again") from error
+    if not _is_saved(tree):
+        raise InputError(f"{path}: not a configuration that a stage saved; run the earlier stage again")
     overrides = list(overrides)
     if any(o.startswith("model=") for o in overrides):
         raise InputError("model=… chooses the model before training; train again to change it")
     return _checked(tree, overrides)
+
+
+def _is_saved(tree: Any) -> bool:
+    """A name, and sections of settings; those of study and model say of which class."""
+    if not isinstance(tree, dict):
+        return False
+    sections = [tree.get(name) or {} for name in SECTIONS]
+    if not all(isinstance(section, dict) for section in sections):
+        return False
+    named = (tree.get("name"), sections[0].get("_target_"), sections[1].get("_target_", ""))
+    return all(isinstance(text, str) for text in named)
 
 
 def options(group: str) -> list[str]:
@@ -203,7 +216,11 @@ def _class(section: str, target: str) -> type:
     """The dataclass that ``_target_`` names: ``package.module.Class``, or a Python file with one study."""
     if not target.endswith(".py"):
         module, _, name = target.rpartition(".")
-        return getattr(importlib.import_module(module), name)
+        try:
+            cls: type = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise InputError(f"{section}={target}: {error}; run the earlier stage again") from error
+        return cls
     path = Path(target)
     if section != "study" or not path.is_file():
         raise InputError(f"{section}={target}: no such file")
@@ -216,7 +233,7 @@ def _class(section: str, target: str) -> type:
         spec.loader.exec_module(module_object)
     except Exception as error:
         frames = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-        at = error.lineno if isinstance(error, SyntaxError) else frames[-1]
+        at = error.lineno or 1 if isinstance(error, SyntaxError) else frames[-1]
         raise InputError(f"{target}, line {at}: {type(error).__name__}: {error}") from error
     own = [c for c in vars(module_object).values() if isinstance(c, type) and c.__module__ == spec.name]
     found = [c for c in own if dataclasses.is_dataclass(c) and all(hasattr(c, method) for method in METHODS)]

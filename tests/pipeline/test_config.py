@@ -79,6 +79,22 @@ def test_a_damaged_configuration_is_named(tmp_path: Path) -> None:
         read_config(tmp_path / "config.yaml")
 
 
+@pytest.mark.parametrize(
+    "text", ["text", "study: 3", "name: x\nstudy: {n: 3}", "name: x\nstudy: {_target_: a.B}\nmodel: y"]
+)
+def test_what_is_no_configuration_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"config\.yaml: not a configuration that a stage saved"):
+        read_config(tmp_path / "config.yaml")
+
+
+@pytest.mark.parametrize("target", ["sciflow.molecules.NoStudy", "sciflow.no_domain.Study", "Study"])
+def test_a_class_that_is_not_there_is_named(tmp_path: Path, target: str) -> None:
+    (tmp_path / "config.yaml").write_text(f"{{name: x, study: {{_target_: {target}}}}}")
+    with pytest.raises(InputError, match=f"study={target}: .*run the earlier stage again"):
+        read_config(tmp_path / "config.yaml")
+
+
 def test_saved_configuration_comes_back(gaussian: str, tmp_path: Path) -> None:
     config = load_config(gaussian, ["data.path=my file.csv", "n=7"])
     config.save(tmp_path / "config.yaml")
