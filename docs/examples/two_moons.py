@@ -38,7 +38,7 @@ class TwoMoons:
         x = read_table(self.data.path) if self.data.path else two_moons(self.data.rows, self.seed)
         if x.shape[1] != 2:
             raise InputError(f"{self.data.path}: {x.shape[1]} columns; give a table of two")
-        if not x.std(0).all():
+        if (x == x[0]).all(0).any():
             raise InputError(f"{self.data.path}: a column has the same number in every row; give points of a plane")
         save_splits({"x": (x - x.mean(0)) / x.std(0)}, out, self.seed)
 

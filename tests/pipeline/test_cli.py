@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from command import GAUSSIAN, TINY, sciflow
+from command import GAUSSIAN, ROOT, TINY, sciflow
 
 from sciflow import cli
 from sciflow.training import load_tensors
+
+MOONS = ROOT / "docs/examples/two_moons.py"
 
 
 def test_help_is_a_tutorial(capsys: pytest.CaptureFixture[str]) -> None:
@@ -24,6 +26,7 @@ def test_help_is_a_tutorial(capsys: pytest.CaptureFixture[str]) -> None:
         ([f"study={GAUSSIAN}", "trainer.lr=fast"], "trainer.lr='fast': expected float"),
         ([f"study={GAUSSIAN}", "data.path=none.csv"], "study.data.path=none.csv: no such file"),
         ([f"study={GAUSSIAN}", "data.path=BROKEN"], "broken.csv: could not convert string 'two' to float32"),
+        ([f"study={MOONS}", "data.path=CONSTANT"], "constant.csv: a column has the same number in every row"),
         (["study=nothing"], "unknown study 'nothing'"),
         (["n=3"], "name one study: study="),
     ],
@@ -34,7 +37,9 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     broken = tmp_path / "in" / "broken.csv"
     broken.parent.mkdir()
     broken.write_text("x,y\n1,two\n")
-    args = [arg.replace("BROKEN", str(broken)) for arg in args]
+    constant = broken.with_name("constant.csv")
+    constant.write_text("x,y\n" + "".join(f"{row},0.1\n" for row in range(7)))  # in float32 of deviation 8e-9
+    args = [arg.replace("BROKEN", str(broken)).replace("CONSTANT", str(constant)) for arg in args]
     with pytest.raises(SystemExit) as ended:
         cli.main(["prepare", "--out", str(tmp_path / "data"), *args])
     assert ended.value.code == 2
