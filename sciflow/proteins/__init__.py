@@ -1,0 +1,1 @@
+"""Proteins: structures as frames and torsions, and what flows make of them."""

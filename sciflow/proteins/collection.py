@@ -1,0 +1,69 @@
+"""Structures from one file, a folder or an archive."""
+
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import InputError
+from ..training import Progress
+from .structure import SUFFIXES, Chain, parse_structure
+
+__all__ = ["read_structures"]
+
+_ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".zip")
+
+
+def read_structures(path: Path, quiet: bool = False) -> tuple[list[Chain], list[str]]:
+    """Chains of all PDB and mmCIF files of a file, a folder or an archive (tar, packed or not, or zip), and the drops.
+
+    Chains are named by the path inside it, and sorted by it. Among many, a file that cannot be read is a drop.
+
+    Raises:
+        InputError: no such file, not an archive, no chain in it, a bad file where it is the only one.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder")
+    chains: list[Chain] = []
+    notes: list[str] = []
+    try:
+        total, files = _files(path)
+        with Progress(f"structures of {path.name}", total, quiet=quiet or total == 1) as progress:
+            for name, content in files:
+                try:
+                    found, left_out = parse_structure(content, name)
+                    chains += found
+                    notes += left_out
+                except InputError as error:
+                    if total == 1:
+                        raise
+                    notes.append(str(error))
+                progress.advance()
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from error
+    if not chains:
+        raise InputError(f"{path}: no structure in it that could be read; give files *{', *'.join(SUFFIXES)}")
+    return sorted(chains, key=lambda chain: chain.name), notes
+
+
+def _files(path: Path) -> tuple[int, Iterator[tuple[str, bytes]]]:
+    """How many structures there are, and their names and contents, one after the other."""
+    if path.is_dir():
+        found = sorted(file for file in path.rglob("*") if file.is_file() and _is_structure(file.name))
+        return len(found), ((str(file.relative_to(path)), file.read_bytes()) for file in found)
+    if not path.name.lower().endswith(_ARCHIVES):
+        return 1, iter([(path.name, path.read_bytes())])
+    if path.suffix.lower() == ".zip":
+        packed = zipfile.ZipFile(path)
+        names = [name for name in packed.namelist() if _is_structure(name)]
+        return len(names), ((name, packed.read(name)) for name in names)
+    tar = tarfile.open(path)  # noqa: SIM115
+    members = [member for member in tar if member.isfile() and _is_structure(member.name)]
+    streams = ((member.name, tar.extractfile(member)) for member in members)
+    return len(members), ((name, stream.read()) for name, stream in streams if stream is not None)
+
+
+def _is_structure(name: str) -> bool:
+    hidden = name.rpartition("/")[2].startswith(".")
+    return not hidden and name.lower().removesuffix(".gz").endswith(SUFFIXES)
