@@ -21,15 +21,12 @@ CHUNK = 4_000_000  # pairs at once
 
 @dataclass(frozen=True)
 class Floors:
-    """Mean negative log-likelihoods of the test data, in nats, and what the validation data chose."""
+    """Mean negative log-likelihoods of the test data, in nats."""
 
     prior: float
     kde: float
     mixture: float
     widths: float
-    bandwidth: float
-    share: float
-    at_edge: bool
 
 
 def floors(manifold: Manifold[Any], train: Tensor, val: Tensor, test: Tensor) -> Floors:
@@ -51,9 +48,6 @@ def floors(manifold: Manifold[Any], train: Tensor, val: Tensor, test: Tensor) ->
         kde=-float(judged[alone].mean()),
         mixture=-float(_mix(judged[width], base, SHARES[share]).mean()),
         widths=-float(torch.logsumexp(torch.cat([judged, base[None]]) + weights.log()[:, None], 0).mean()),
-        bandwidth=BANDWIDTHS[width],
-        share=SHARES[share],
-        at_edge=width in (0, len(BANDWIDTHS) - 1),
     )
 
 

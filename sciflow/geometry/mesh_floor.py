@@ -57,9 +57,6 @@ def mesh_floors(mesh: Mesh, train: Tensor, val: Tensor, test: Tensor) -> Floors:
         kde=-float(_log(judged[alone]).mean()),
         mixture=-float(_log(both).mean()),
         widths=-float(_log(all_widths).mean()),
-        bandwidth=math.sqrt(2 * widths[width]),
-        share=SHARES[share],
-        at_edge=width in (0, len(widths) - 1),
     )
 
 

@@ -75,17 +75,19 @@ def test_bandwidth_and_share_are_the_best_on_validation_data():
 
 
 def test_test_data_choose_nothing():
+    """Two halves of them are judged by one density, that of the whole."""
     manifold = FlatTorus(2)
     train, val, test = draw(manifold, 40), draw(manifold, 10, 1), draw(manifold, 30, 2)
     one, other = floors(manifold, train, val, test[:15]), floors(manifold, train, val, test[15:])
-    assert (one.bandwidth, one.share) == (other.bandwidth, other.share)
     whole = floors(manifold, train, val, test)
     assert whole.mixture == pytest.approx((one.mixture + other.mixture) / 2, rel=1e-6)
 
 
-def test_repeated_points_drive_the_bandwidth_to_the_edge():
+def test_repeated_points_choose_the_narrowest_kernel():
+    """Each is its own: 1/(2πh²) over the 20 of them."""
     x = draw(Sphere(2), 20)
-    assert floors(Sphere(2), x, x, x).at_edge
+    narrowest = math.log(20 * 2 * math.pi * min(BANDWIDTHS) ** 2)
+    assert floors(Sphere(2), x, x, x).kde == pytest.approx(narrowest, abs=1e-6)
 
 
 def test_energy_distance():

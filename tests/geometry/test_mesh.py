@@ -86,7 +86,6 @@ def test_the_floor_is_between_the_entropy_and_the_uniform_density():
     assert floors.prior == pytest.approx(mesh.log_volume)
     assert truth < floors.kde < truth + 0.2 < floors.prior
     assert floors.mixture < truth + 0.2
-    assert not floors.at_edge
 
 
 def test_traced_paths_lead_from_the_source_to_the_data(tmp_path):
