@@ -43,10 +43,10 @@ class GeodesicPath:
     def velocity(self, x1_hat: Any, x_t: Any, t: Tensor) -> Any:
         """``κ̇ log_{x_t}(x1_hat) / (1 − κ)`` at times ``t (B,)``.
 
-        Singular at t = 1 unless ``x1_hat = x_t``; 1 − κ is floored at the dtype's epsilon there, which keeps it finite
-        but not meaningful: end the time grid of an endpoint-predicting field below 1.
+        Singular at t = 1 unless ``x1_hat = x_t``; 1 − κ is floored there at the square of the dtype's epsilon, which
+        keeps it finite but not meaningful: follow an endpoint-predicting field by steps that do not ask at 1.
         """
         if isinstance(self.schedule, dict):
             return {name: path.velocity(x1_hat[name], x_t[name], t) for name, path in self._factors.items()}
-        ahead = (1 - self.schedule.kappa(t)).clamp_min(torch.finfo(t.dtype).eps)
+        ahead = self.schedule.ahead(t).clamp_min(torch.finfo(t.dtype).eps ** 2)
         return scale(self.schedule.dkappa(t) / ahead, self.manifold.logmap(x_t, x1_hat))

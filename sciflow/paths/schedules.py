@@ -21,6 +21,10 @@ class Schedule(Protocol):
         """Rate dκ/dt."""
         ...
 
+    def ahead(self, t: Tensor) -> Tensor:
+        """Fraction 1 − κ(t) that is ahead, to its own precision: zero at t = 1, and there alone."""
+        ...
+
 
 @dataclass(frozen=True)
 class Linear:
@@ -31,6 +35,9 @@ class Linear:
 
     def dkappa(self, t: Tensor) -> Tensor:
         return torch.ones_like(t)
+
+    def ahead(self, t: Tensor) -> Tensor:
+        return 1 - t
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,9 @@ class Exponential:
     def dkappa(self, t: Tensor) -> Tensor:
         return -self.rate * torch.exp(-self.rate * t) / math.expm1(-self.rate)
 
+    def ahead(self, t: Tensor) -> Tensor:
+        return torch.exp(-self.rate * t) * torch.expm1(-self.rate * (1 - t)) / math.expm1(-self.rate)
+
 
 @dataclass(frozen=True)
 class Cosine:
@@ -59,6 +69,9 @@ class Cosine:
 
     def dkappa(self, t: Tensor) -> Tensor:
         return 0.5 * math.pi * torch.sin(math.pi * t)
+
+    def ahead(self, t: Tensor) -> Tensor:
+        return torch.sin(0.5 * math.pi * (1 - t)).square()
 
 
 @dataclass(frozen=True)
@@ -76,3 +89,6 @@ class Polynomial:
 
     def dkappa(self, t: Tensor) -> Tensor:
         return self.n * t ** (self.n - 1)
+
+    def ahead(self, t: Tensor) -> Tensor:
+        return 1 - t**self.n

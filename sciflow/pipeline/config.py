@@ -34,7 +34,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ..errors import InputError, require_above
 from ..study import Study
-from ..training import TrainerConfig, solver_step
+from ..training import TrainerConfig, require_step
 
 __all__ = ["Config", "SamplerConfig", "load_config", "read_config"]
 
@@ -51,7 +51,7 @@ class SamplerConfig:
         n: number of samples; a larger ``n`` later tops up what is there.
         batch_size: samples drawn at once; sample *i* does not depend on it.
         steps: time steps of the solver.
-        step: ``euler``, ``midpoint``, ``rk4`` or ``dopri5``.
+        step: ``euler``, ``midpoint``, ``rk4``, ``dopri5``, or ``path``: Euler's by the schedule of the model's path.
         track_logq: follow the log-density of each sample.
         likelihood: compute the log-density of the held-out data under the model.
         tolerance: of that density's integration (on a mesh, one over the number of steps); its halving gives the error.
@@ -71,7 +71,7 @@ class SamplerConfig:
             if value is not None and value < 1:
                 raise InputError(f"sampler.{name}={value} must be at least 1")
         if self.step is not None:
-            solver_step(self.step)
+            require_step(self.step)
         require_above(0, "sampler.", self, "tolerance")
 
     def settings(self) -> dict[str, Any]:

@@ -3,6 +3,18 @@
 from .divergence import divergence
 from .likelihood import log_prob
 from .rollout import Hook, Rollout, sample
-from .steps import RK4, Dopri5, Euler, Midpoint, Step
+from .steps import RK4, Dopri5, Euler, Midpoint, PathEuler, Step
 
-__all__ = ["RK4", "Dopri5", "Euler", "Hook", "Midpoint", "Rollout", "Step", "divergence", "log_prob", "sample"]
+__all__ = [
+    "RK4",
+    "Dopri5",
+    "Euler",
+    "Hook",
+    "Midpoint",
+    "PathEuler",
+    "Rollout",
+    "Step",
+    "divergence",
+    "log_prob",
+    "sample",
+]

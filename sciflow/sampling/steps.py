@@ -16,9 +16,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ..manifolds import Manifold, State, leaves, tree_map
+from ..manifolds import Manifold, State, leaves, scale, tree_map
+from ..paths import GeodesicPath, Linear, Schedule
 
-__all__ = ["RK4", "Dopri5", "Euler", "Midpoint", "Step", "Velocity"]
+__all__ = ["RK4", "Dopri5", "Euler", "Midpoint", "PathEuler", "Step", "Velocity"]
 
 Velocity = Callable[[Any, Tensor], Any]
 
@@ -35,6 +36,35 @@ class Euler:
 
     def __call__(self, velocity: Velocity, manifold: Manifold[Any], x: State, t: Tensor, h: Tensor) -> State:
         return manifold.expmap(x, _times(h, velocity(x, t)))
+
+
+@dataclass(frozen=True)
+class PathEuler:
+    """Euler's step as far as the path goes meanwhile: ``expmap(x, (κ(t+h) − κ(t))/κ̇(t) · v(x, t))``, factor by factor.
+
+    Order 1. A field that predicts the endpoint has ``v = κ̇ log_x(x̂1)/(1 − κ)``, so the step covers the fraction
+    ``(κ(t+h) − κ(t))/(1 − κ(t))`` of the way to ``x̂1`` and the last one ends there, whatever the grid and the schedule.
+
+    Raises:
+        ValueError: a schedule that starts at rest, whose velocity at t = 0 does not say where the path leads.
+    """
+
+    path: GeodesicPath
+
+    def __post_init__(self) -> None:
+        schedule = self.path.schedule
+        for each in schedule.values() if isinstance(schedule, dict) else [schedule]:
+            if not each.dkappa(torch.zeros(())):
+                raise ValueError(f"{each} starts at rest: PathEuler needs a path that moves from t = 0 on")
+
+    def __call__(self, velocity: Velocity, manifold: Manifold[Any], x: State, t: Tensor, h: Tensor) -> State:
+        v, schedule = velocity(x, t), self.path.schedule
+        if isinstance(v, dict):  # what is integrated beside the path, such as log q, has the plain step
+            by_name = schedule if isinstance(schedule, dict) else dict.fromkeys(set(v) - {"_logq"}, schedule)
+            moved = {name: scale(_advance(by_name.get(name, Linear()), t, h), u) for name, u in v.items()}
+            return manifold.expmap(x, moved)
+        assert not isinstance(schedule, dict)
+        return manifold.expmap(x, scale(_advance(schedule, t, h), v))
 
 
 @dataclass(frozen=True)
@@ -151,3 +181,8 @@ def _moved(x: State, h: Tensor | float, weights: Sequence[float], slopes: Sequen
 
 def _times(factor: Tensor | float, u: State) -> State:
     return tree_map(lambda v: factor * v, u)
+
+
+def _advance(schedule: Schedule, t: Tensor, h: Tensor) -> Tensor:
+    """The time for which the velocity at ``t`` carries as far as the path goes from ``t`` to ``t + h``."""
+    return (schedule.ahead(t) - schedule.ahead(t + h)) / schedule.dkappa(t)

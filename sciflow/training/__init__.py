@@ -3,7 +3,7 @@
 from .data import SafetensorsDataset, TensorsDataset, load_tensors, save_splits, save_tensors
 from .fit import TrainerConfig, fit
 from .loader import read
-from .models import FieldModel, FlowModel, Model, Samples, solver_step
+from .models import FieldModel, FlowModel, Model, Samples, require_step, solver_step
 from .progress import Progress
 from .tables import read_table
 
@@ -20,6 +20,7 @@ __all__ = [
     "load_tensors",
     "read",
     "read_table",
+    "require_step",
     "save_splits",
     "save_tensors",
     "solver_step",

@@ -17,10 +17,10 @@ from ..flows import ModuleTransform
 from ..manifolds import Prior, leaves
 from ..nets import Field
 from ..objectives import Late
-from ..paths import Coupling, Pair, Path
+from ..paths import Coupling, GeodesicPath, Pair, Path
 from ..rng import Generator
 
-__all__ = ["Coupler", "FieldModel", "FlowModel", "Model", "Samples", "solver_step"]
+__all__ = ["Coupler", "FieldModel", "FlowModel", "Model", "Samples", "require_step", "solver_step"]
 
 _STEPS: dict[str, type[sampling.Step]] = {
     "euler": sampling.Euler,
@@ -162,7 +162,7 @@ class FieldModel(Model):
 
         Args:
             steps: number of steps from t=0 to t=1, equal by the ``clock`` (where ``grid`` does not say otherwise).
-            step: ``euler``, ``midpoint``, ``rk4`` or ``dopri5``.
+            step: ``euler``, ``midpoint``, ``rk4``, ``dopri5``, or ``path``: Euler's by the schedule of the path.
             track_logq: follow the log-density along the path, at the price of the divergence of the field.
             grid: the times themselves, 1-D and increasing from 0 to 1.
         """
@@ -174,7 +174,7 @@ class FieldModel(Model):
             self.field,
             x0,
             grid,
-            step=solver_step(step),
+            step=solver_step(step, self.path),
             track_logq=track_logq,
             logq0=self.prior.log_prob(x0) if track_logq else None,
             cond=cond,
@@ -258,8 +258,17 @@ def _unconditional(cond: Collection[str] | None) -> None:
         raise InputError(f"conditions {', '.join(cond)}: a normalizing flow takes none; leave them out of the data")
 
 
-def solver_step(name: str) -> sampling.Step:
-    """The step that a configuration names. Raises InputError, naming those there are."""
-    if name not in _STEPS:
-        raise InputError(f"sampler.step={name!r} is not a step: use one of {', '.join(_STEPS)}")
-    return _STEPS[name]()
+def require_step(name: str) -> None:
+    """Raises InputError, naming the steps there are, where a configuration names none of them."""
+    if name not in (known := [*_STEPS, "path"]):
+        raise InputError(f"sampler.step={name!r} is not a step: use one of {', '.join(known)}")
+
+
+def solver_step(name: str, path: Path) -> sampling.Step:
+    """The step that a configuration names, for a model with this path."""
+    require_step(name)
+    if name in _STEPS:
+        return _STEPS[name]()
+    if not isinstance(path, GeodesicPath):
+        raise InputError(f"sampler.step=path: {type(path).__name__} has no such step; use one of {', '.join(_STEPS)}")
+    return sampling.PathEuler(path)

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from sciflow.errors import InputError
-from sciflow.manifolds import SO3, SPD, Euclidean, FlatTorus, Hyperbolic, Product, Sphere, tree_map
+from sciflow.manifolds import SO3, SPD, Euclidean, FlatTorus, Hyperbolic, Product, Simplex, Sphere, tree_map
 from sciflow.nets import FunctionField, MLPField
-from sciflow.sampling import RK4, Dopri5, Euler, Midpoint, sample
+from sciflow.paths import Cosine, Exponential, GeodesicPath, Linear
+from sciflow.sampling import RK4, Dopri5, Euler, Midpoint, PathEuler, sample
 
 MANIFOLDS = {
     "euclidean": (Euclidean(2), ()),
@@ -104,6 +105,69 @@ def test_euler_lands_on_a_perfect_prediction(flow):
     x1 = tree_map(lambda x: x.flip(0), x0)
     straight = FunctionField(manifold, lambda x, t: manifold.logmap(x, x1))
     assert gap(manifold, sample(straight, x0, grid(1), Euler()).x, x1) < 1e-13
+
+
+FACTORS = {
+    "translation": (Euclidean(3), Linear()),
+    "rotation": (SO3(), Exponential(10.0)),
+    "torsions": (FlatTorus(5), Exponential(3.0)),
+    "sequence": (Simplex(20), Linear()),
+}
+
+
+def perfect(factors, n=64, dtype=torch.float64):
+    """Sources, ends, and the field that predicts the ends from anywhere; some rotations lie half a turn apart."""
+    path = GeodesicPath(Product(**{k: m for k, (m, _) in factors.items()}), {k: s for k, (_, s) in factors.items()})
+    g = torch.Generator().manual_seed(0)
+    x0, x1 = (path.manifold.random(n, 2, generator=g, dtype=torch.float64) for _ in range(2))
+    turn = torch.tensor([math.pi, 0.0, 0.0], dtype=torch.float64)
+    x1["rotation"][:8] = SO3().expmap(x0["rotation"][:8], turn)
+    x0, x1 = (tree_map(lambda x: x.to(dtype), x) for x in (x0, x1))
+    return path, x0, x1, FunctionField(path.manifold, lambda x, t: path.velocity(x1, x, t))
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7])
+@pytest.mark.parametrize("clock", [lambda t: t, lambda t: 1 - (1 - t) ** 2], ids=["equal", "late"])
+def test_path_euler_lands_on_a_perfect_prediction(n, clock):
+    """Of every factor by its own schedule; half turns too. Euler's step misses the rotations."""
+    path, x0, x1, field = perfect(FACTORS)
+    end = sample(field, x0, clock(grid(n)), PathEuler(path)).x
+    assert gap(path.manifold, end, x1) < 1e-12
+    if n > 1:
+        assert gap(SO3(), sample(field, x0, clock(grid(n)), Euler()).x["rotation"], x1["rotation"]) > 1e-3
+
+
+def test_path_euler_stays_on_the_path():
+    """On the way too, it is where the path is: x_t = exp_{x0}(κ(t) log_{x0} x1), from anywhere inside the cut locus."""
+    path, x0, x1, field = perfect(FACTORS)
+    x0, x1 = (tree_map(lambda x: x[8:], x) for x in (x0, x1))
+    field = FunctionField(path.manifold, lambda x, t: path.velocity(x1, x, t))
+    exact = path.sample(x0, x1, torch.full((56,), 0.6, dtype=torch.float64)).x_t
+    assert gap(path.manifold, sample(field, x0, grid(3, 0.0, 0.6), PathEuler(path)).x, exact) < 1e-12
+
+
+def test_path_euler_lands_in_single_precision():
+    """After 500 steps, when 1 − κ of the rotations has fallen to 1e-6."""
+    path, x0, x1, field = perfect(FACTORS, dtype=torch.float32)
+    end = sample(field, x0, grid(500), PathEuler(path)).x
+    assert gap(path.manifold, end, x1) < 1e-5
+
+
+def test_path_euler_is_of_order_one(flow):
+    """On a field that no path made; log q of the same order."""
+    field, x0 = flow
+    step = PathEuler(GeodesicPath(field.manifold, Exponential(2.0)))
+    exact = sample(field, x0, grid(1), Dopri5(1e-10, 1e-10), track_logq=True)
+    coarse, fine = (sample(field, x0, grid(k), step, track_logq=True) for k in (64, 128))
+    errors = [gap(field.manifold, r.x, exact.x) for r in (coarse, fine)]
+    assert math.log2(errors[0] / errors[1]) == pytest.approx(1, abs=0.25)
+    errors = [float((r.logq - exact.logq).abs().max()) for r in (coarse, fine)]
+    assert math.log2(errors[0] / errors[1]) == pytest.approx(1, abs=0.35)
+
+
+def test_path_euler_needs_a_path_that_moves():
+    with pytest.raises(ValueError, match="starts at rest"):
+        PathEuler(GeodesicPath(SO3(), Cosine()))
 
 
 def test_evaluations_are_counted():

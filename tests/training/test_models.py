@@ -61,7 +61,7 @@ def test_loss_is_named_by_its_generator() -> None:
 
 def test_unknown_steps_name_the_known_ones() -> None:
     with pytest.raises(
-        InputError, match=r"sampler\.step='heun' is not a step: use one of euler, midpoint, rk4, dopri5"
+        InputError, match=r"sampler\.step='heun' is not a step: use one of euler, midpoint, rk4, dopri5, path"
     ):
         _field_model(Euclidean(2)).sample(1, step="heun")
 
