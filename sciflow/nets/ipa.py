@@ -21,8 +21,8 @@ class InvariantPointAttention(nn.Module):
             - \frac{\gamma}{2}\sqrt{\frac{2}{9P}} \sum_p \lVert T_i \vec q_{ip} - T_j \vec k_{jp} \rVert^2 \Big), \qquad
         o_i = \Big(\sum_j a_{ij} v_j,\; \vec o_{ip} = T_i^{-1} \sum_j a_{ij} T_j \vec v_{jp},\; |\vec o_{ip}|\Big)
 
-    with :math:`b` a linear map of the pairs. As :math:`-\frac w2 |q - k|^2 = w\, q \cdot k - \frac w2 |k|^2` but for a
-    term that is the same for all j, this is one ``scaled_dot_product_attention``: queries :math:`(q, w \vec q, 1)`, keys
+    with :math:`b` a linear map of the pairs. As :math:`-\frac w2 |q - k|^2 = w\, q \cdot k - \frac w2 |k|^2` up to what
+    is the same for all j, this is one ``scaled_dot_product_attention``: queries :math:`(q, w \vec q, 1)`, keys
     :math:`(k, \vec k, -\frac w2 |\vec k|^2)`, values :math:`(v, \vec v)`, and :math:`b` as an additive mask. No
     displacement of N² points is ever stored, nor are the weights: the mean of the pairs that the paper adds to
     :math:`o_i` would need them, and is left out.
@@ -59,7 +59,7 @@ class InvariantPointAttention(nn.Module):
         """Of frames in nm, rotations as matrices; padding (``mask`` false) is not attended to, and must be finite."""
         q, k, v = self.scalars(h).to(translation.dtype).unflatten(-1, (self.heads, -1)).chunk(3, -1)
         local = self.local(h).to(translation.dtype).unflatten(-1, (self.heads, -1, 3))
-        bias = torch.einsum("hc,bijc->bhij", self.bias.weight, z).to(translation.dtype)
+        bias = self.bias(z).to(translation.dtype).permute(0, 3, 1, 2).contiguous()
         with torch.autocast(h.device.type, enabled=False):
             real = mask[..., None].to(translation.dtype)
             centre = (translation * real).sum(1, keepdim=True) / real.sum(1, keepdim=True).clamp_min(1)
