@@ -107,7 +107,8 @@ def fit(
 
     Args:
         model: its ``loss`` is averaged over the batch.
-        dataset: map-style; its ``__getitems__`` may answer a list of indices with a batch of tensors.
+        dataset: map-style; its ``__getitems__`` may answer a list of indices with a batch of tensors. Where it has
+            ``lengths (n,)``, a batch has samples of near-equal length.
         out: folder that gets ``model.safetensors`` (averaged weights) and ``history.csv``; nothing is written without.
         state: folder that holds ``last.ckpt``; a run that finds one there continues from it. Without, there is none.
         val: where given, the validation loss is recorded.
@@ -134,6 +135,7 @@ def fit(
         trainer.steps,
         fabric.global_rank,
         fabric.world_size,
+        getattr(dataset, "lengths", None),
     )
     batches = loader(dataset, order, model.coupler, seed, trainer.workers)
 

@@ -19,7 +19,7 @@ def test_schedule_laws(schedule):
 
 @pytest.mark.parametrize("schedule", [Linear(), Exponential(10.0), Exponential(-2.0), Cosine(), Polynomial(3)], ids=str)
 def test_what_is_ahead_keeps_its_precision(schedule):
-    """In float32, where 1 − κ of the fastest falls to 9e-7 before the last of 500 steps; it vanishes at the end alone."""
+    """In float32, where 1 − κ of the fastest falls to 9e-7 before the last of 500 steps; at the end alone it is 0."""
     t = torch.linspace(0, 1, 501)
     ahead = schedule.ahead(t)
     assert ahead[-1] == 0
