@@ -77,7 +77,8 @@ class ProteinField(Field):
         unit = torch.eye(4, dtype=start.dtype, device=start.device)[0]
         translation, rotation = start, x["rotation"].where(real, unit)
         h = self._residues(x, t, fixed, conditions)
-        z = self.pairs(h, start, previous and previous["translation"].where(real, 0.0), conditions)
+        before = None if previous is None else previous["translation"].where(real, 0.0)
+        z = self.pairs(h, start, before, conditions)
         moving = (~fixed["translation"])[..., None].to(start.dtype)
         for n, block in enumerate(self.blocks):
             if n == len(self.blocks) // 2:
@@ -98,14 +99,14 @@ class ProteinField(Field):
     def velocity(  # type: ignore[override]  # its conditions have names
         self, x: State, t: Tensor, *, previous: State | None = None, **conditions: Tensor
     ) -> State:
-        r"""The velocity of the path to the endpoints; of the sequence its mean, ``Σ_k p_k log_{x_t}(e_k) κ̇/(1 − κ)``.
-
-        Zero where something is known. The 1 − κ is floored at t = 1, see `GeodesicPath.velocity`.
-        """
+        """The velocity of the path to the endpoints that are predicted here, see `towards`."""
         return self.towards(self.denoise(x, t, previous=previous, **conditions), x, t, **conditions)
 
     def towards(self, end: State, x: State, t: Tensor, **conditions: Tensor) -> State:
-        """The velocity at ``x`` of the path to endpoints that are at hand."""
+        """Velocity of the path at ``x`` to endpoints; of the sequence its mean, ``Σ_k p_k log_{x}(e_k) κ̇/(1 − κ)``.
+
+        Zero where something is known. The 1 − κ is floored at t = 1, see `GeodesicPath.velocity`.
+        """
         with torch.autocast(t.device.type, enabled=False):
             u = self.path.velocity(end, x, t)
             if "sequence" in x:
