@@ -1,6 +1,6 @@
 """A model of proteins: a field of endpoints, trained on what tasks hide, sampled around what they give.
 
-States are padded, with a point of rest beyond each protein (``sources.padded``). ``cond["x"]`` holds what is known.
+States are padded, with a point of rest beyond each protein (``tensors.padded``). ``cond["x"]`` holds what is known.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,8 +18,9 @@ from ..sampling import PathEuler
 from ..training import Model, Samples
 from .guidance import Motif, Steered
 from .losses import ProteinLoss
-from .sources import ProteinCoupler, ProteinPrior, State, hold, origin, padded
+from .sources import ProteinCoupler, ProteinPrior, State, hold, origin
 from .tasks import FACTORS
+from .tensors import padded
 
 __all__ = ["CONDITIONS", "ProteinModel"]
 

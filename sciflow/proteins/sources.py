@@ -13,8 +13,9 @@ from ..paths import kabsch
 from ..rng import Generator
 from .residues import AMINO_ACIDS, HAS_TORSION, SYMMETRIC
 from .tasks import FACTORS, draw_motif, draw_tasks, known
+from .tensors import padded
 
-__all__ = ["ProteinCoupler", "ProteinPrior", "hold", "origin", "padded"]
+__all__ = ["ProteinCoupler", "ProteinPrior", "hold", "origin"]
 
 State = dict[str, Tensor]
 
@@ -99,14 +100,6 @@ def origin(translation: Tensor, frames: Tensor, mask: Tensor) -> Tensor:
 def hold(x: State, given: State, masks: Mapping[str, Tensor]) -> State:
     """A state with what is known as given, bit by bit."""
     return {name: torch.where(masks[FACTORS[name]][..., None], given[name], x[name]) for name in x}
-
-
-def padded(x: State, mask: Tensor) -> State:
-    """The state with the same points at all places beyond the protein: identity, 0, and uniform probabilities."""
-    rest = {"rotation": [1.0, 0.0, 0.0, 0.0], "sequence": [1 / len(AMINO_ACIDS)]}
-    return {
-        name: torch.where(mask[..., None], value, value.new_tensor(rest.get(name, [0.0]))) for name, value in x.items()
-    }
 
 
 def _mean(x: Tensor, mask: Tensor) -> Tensor:

@@ -1,0 +1,46 @@
+"""The generator that the studies of proteins share."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ..errors import InputError, require_above
+from ..manifolds import Product
+from ..paths import Exponential, GeodesicPath, Linear, Schedule
+from .losses import ProteinLoss
+from .model import ProteinModel
+from .network import ProteinField
+
+__all__ = ["FrameFlow"]
+
+
+@dataclass
+class FrameFlow:
+    """Flow matching of residue frames, and of torsions and sequences where a study has them, by invariant point
+    attention (Yim et al. 2023, arXiv:2310.05297; Yue et al. 2025, arXiv:2502.14637; Li et al. 2024, arXiv:2406.00735).
+
+    Attributes:
+        width, pair_width, depth, heads: of the network.
+        rate: of the rotations' schedule, which is exponential: they are where they belong before translations are.
+        loss: weights of its terms.
+    """
+
+    width: int = 128
+    pair_width: int = 64
+    depth: int = 4
+    heads: int = 8
+    rate: float = 10.0
+    loss: ProteinLoss = field(default_factory=ProteinLoss)
+
+    def __post_init__(self) -> None:
+        require_above(0, "model.", self, "width", "pair_width", "depth", "heads", "rate")
+        if self.width % self.heads:
+            raise InputError(f"model.heads={self.heads} must divide model.width={self.width}")
+
+    def build(self, manifold: Product, scale: float, tasks: Mapping[str, float]) -> ProteinModel:
+        """An untrained model whose translations start from N(0, scale²) [nm], trained on ``tasks`` by their weights."""
+        schedules: dict[str, Schedule] = {
+            name: Exponential(self.rate) if name == "rotation" else Linear() for name in manifold.factors
+        }
+        path = GeodesicPath(manifold, schedules)
+        field = ProteinField(path, self.width, self.pair_width, self.depth, self.heads)
+        return ProteinModel(field, path, scale, tasks, self.loss)
