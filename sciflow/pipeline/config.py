@@ -19,27 +19,21 @@ import sys
 import traceback
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import yaml
 from hydra import compose, initialize_config_module
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import QuotedString
-from hydra.errors import HydraException
 from omegaconf import DictConfig, IntegerNode, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from ..errors import InputError, require_above
 from ..study import Study
 from ..training import TrainerConfig, require_step
+from .overrides import FILLED, SECTIONS, nearest, read_override, set_key
 
 __all__ = ["Config", "SamplerConfig", "load_config", "read_config"]
 
-SECTIONS = ("study", "model", "trainer", "sampler")
-FILLED = ("architecture", "seed")  # fields of a study that other sections fill
 METHODS = ("prepare", "dataset", "model", "write", "evaluate")
 
 
@@ -158,7 +152,7 @@ def _option(group: str, name: str) -> str:
     if name in known or (group == "model" and name == "null"):
         return name
     hint = "" if group == "model" else "; or the path of a Python file"
-    raise InputError(f"unknown {group} {name!r}{_nearest(name, known)}; {group} is one of: {', '.join(known)}{hint}")
+    raise InputError(f"unknown {group} {name!r}{nearest(name, known)}; {group} is one of: {', '.join(known)}{hint}")
 
 
 def _compose(choices: list[str]) -> dict[str, Any]:
@@ -185,9 +179,9 @@ def _checked(tree: dict[str, Any], overrides: list[str]) -> Config:
     )
     OmegaConf.set_struct(typed, True)
     for key, value in _flat({name: tree.get(name) or {} for name in classes} | {"seed": tree.get("seed", 0)}):
-        _set(typed, key, value)
+        set_key(typed, key, value)
     for override in overrides:
-        _set(typed, *_parse(override, typed))
+        set_key(typed, *read_override(override, typed))
 
     built = {name: _build(typed[name], name) for name in classes}
     has = {f.name for f in dataclasses.fields(classes["study"])}
@@ -243,69 +237,6 @@ def _class(section: str, target: str) -> type:
     return found[0]
 
 
-def _parse(override: str, typed: DictConfig) -> tuple[str, Any]:
-    """Full key and value of ``key=value``."""
-    given, equals, text = override.partition("=")
-    if not equals or not given:
-        raise InputError(f"cannot read {override!r}: write key=value, for example n=200")
-    if given == "study":
-        raise InputError(f"{override}: study=… is given once, and by name or file")
-    key = _full(given, typed)
-    try:
-        parsed = OverridesParser.create().parse_override(f"{key}={text}")
-        value = parsed.value() if not parsed.is_sweep_override() else text
-    except HydraException:
-        value = text  # not Hydra's grammar: a file name, a title
-    return key, value.text if isinstance(value, QuotedString) else value
-
-
-def _full(key: str, typed: DictConfig) -> str:
-    """The key with its section: as it is, or that of the one section that has it."""
-    head = key.split(".")[0]
-    if head in typed or head in SECTIONS:
-        return key
-    homes = [f"{name}.{key}" for name in SECTIONS if name in typed and head in _keys(typed[name], name)]
-    if len(homes) > 1:
-        raise InputError(f"{key} is in {len(homes)} sections: say {' or '.join(homes)}")
-    if homes:
-        return homes[0]
-    keys = {name: _keys(typed[name], name) for name in SECTIONS if name in typed}
-    near = _nearest(head, [*(k for known in keys.values() for k in known), *SECTIONS, "seed"])
-    listed = "; ".join(f"{name}: {', '.join(known)}" for name, known in keys.items())
-    raise InputError(f"unknown key {key!r}{near}; keys are: {listed}")
-
-
-def _set(typed: DictConfig, key: str, value: Any) -> None:
-    """Set one key, which must exist, to a value, which must be of its type."""
-    node: Any = typed
-    *parents, last = key.split(".")
-    for depth, part in enumerate([*parents, last]):
-        section = ".".join(parents[:depth])
-        if not isinstance(node, DictConfig):
-            raise InputError(f"unknown key {key!r}: {section} is a value, not a section")
-        known = _keys(node, section)
-        if known and part not in known:
-            here = f"{section} has" if section else "sections are"
-            raise InputError(f"unknown key {key!r}{_nearest(part, known)}; {here}: {', '.join(known)}")
-        if part != last or depth < len(parents):
-            node = node[part]
-    if last in node and isinstance(node._get_node(last), DictConfig) and not isinstance(value, dict):
-        raise InputError(f"{key}={value!r}: {key} is a section; set one of its keys: {', '.join(map(str, node[last]))}")
-    try:
-        OmegaConf.update(typed, key, value, merge=isinstance(value, dict), force_add=not known)
-    except OmegaConfBaseException as error:
-        hint = node._get_node(last)._metadata.ref_type if last in node else Any
-        wanted = getattr(hint, "__name__", str(hint)) if hint is not Any else _first_line(error)
-        raise InputError(f"{key}={value!r}: expected {wanted}") from error
-
-
-def _keys(node: DictConfig, section: str) -> list[str]:
-    """Keys that may be set; empty for a dictionary, which takes any."""
-    if OmegaConf.get_type(node) is dict and section:
-        return []
-    return [str(key) for key in node if not (section == "study" and key in FILLED)]
-
-
 def _flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in tree.items():
         if isinstance(value, dict) and value:
@@ -320,12 +251,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return str(value) if isinstance(value, Path) else value
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    close = get_close_matches(name, known, n=1)
-    return f": did you mean {close[0]!r}?" if close else ""
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
