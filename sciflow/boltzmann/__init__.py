@@ -1,5 +1,6 @@
 """Energies, importance weights and free energies."""
 
+from .annealed import Annealed
 from .dynamics import LangevinMiddle, Walkers
 from .energy import Energy, OpenMMEnergy
 from .flow_energy import FlowEnergy
@@ -9,7 +10,7 @@ from .kernels import HMC, MALA, ULA, Kernel, Metropolis, Move, tune
 from .logweights import bootstrap, clipped_ess, elbo, ess, eubo, forward_ess, forward_kl, log_mean_weight, reverse_kl
 from .mcmc import ISIR, Chains, IndependentMH, LocalGlobal, NeuTra, Pulled, autocorrelation_time, markov_chain
 from .potentials import Interpolated, LogDensity, Potential
-from .smc import Annealed, ais, smc
+from .smc import ais, smc
 from .steering import at_temperature, heated, reweighted
 from .stochastic import StochasticFlow, StochasticLayer
 from .tempering import ParallelTempering, population_annealing

@@ -1,21 +1,20 @@
 """From a proposal to exp(−energy) by small steps: annealed importance sampling and sequential Monte Carlo."""
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from ..errors import InputError
 from ..rng import Generator
+from .annealed import Annealed, Stage
 from .kernels import Kernel, Move, resized
 from .logweights import chunks, ess, log_mean_weight, systematic
 from .potentials import Here, Interpolated, LogDensity, Potential
 from .weights import WeightedSamples
 
-__all__ = ["Annealed", "Proposal", "Stage", "ais", "smc"]
+__all__ = ["Proposal", "ais", "smc"]
 
 
 class Proposal(Protocol):
@@ -24,71 +23,6 @@ class Proposal(Protocol):
     sample: Any
 
     def log_prob(self, x: Tensor) -> Tensor: ...
-
-
-class Stage(NamedTuple):
-    """One increment of β.
-
-    Args:
-        beta: where it led to.
-        ess: effective fraction of the weights after it, before any resampling.
-        resampled: whether the samples were resampled for it.
-        acceptance: mean share of accepted proposals at this β.
-        kernel: that moved the samples.
-    """
-
-    beta: float
-    ess: float
-    resampled: bool
-    acceptance: float
-    kernel: Kernel
-
-
-@dataclass(frozen=True)
-class Annealed:
-    """Weighted samples at the end of a path from β = 0 to 1, and what happened on the way.
-
-    Args:
-        samples: N of them, with log q = −energy − log w the log-density of the whole path. After a resampling some are
-            relatives: what they are worth is ``ess()``, not ``samples.ess()``.
-        stages: one per increment.
-        ancestors: index ``(N,)`` of each sample's ancestor among the N draws of the proposal.
-    """
-
-    samples: WeightedSamples
-    stages: list[Stage]
-    ancestors: Tensor
-
-    @property
-    def betas(self) -> Tensor:
-        """The grid ``(K+1,)``."""
-        return torch.tensor([0.0, *(stage.beta for stage in self.stages)], dtype=torch.float64)
-
-    @property
-    def kernels(self) -> list[Kernel]:
-        """The kernels of the K stages."""
-        return [stage.kernel for stage in self.stages]
-
-    @property
-    def acceptance(self) -> Tensor:
-        """Mean share of accepted proposals ``(K,)``."""
-        return torch.tensor([stage.acceptance for stage in self.stages], dtype=torch.float64)
-
-    def ess(self) -> float:
-        """Effective sample size as a fraction of N, relatives counted as one: 1/(N Σ W²) over the families' weights."""
-        weights = self.samples.weights
-        return float(ess(torch.zeros_like(weights).index_add_(0, self.ancestors, weights).log()))
-
-    def log_z(self) -> tuple[float, float]:
-        """Estimate of log ∫exp(−energy) and its standard error.
-
-        The mean weight is unbiased for Z when betas and kernels were given, not adapted. Its relative variance is
-        estimated by (N Σ W² − 1)/(N − 1) over the families' weights W. A mode that was never visited is in no error.
-
-        Source: Chan, Lai 2013, arXiv:1309.2918; Lee, Whiteley 2018, arXiv:1509.00394.
-        """
-        n = len(self.samples)
-        return self.samples.log_z(), math.sqrt(max(1 / self.ess() - 1, 0) / (n - 1)) if n > 1 else math.nan
 
 
 def ais(

@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from sciflow.boltzmann.annealed import Annealed
 from sciflow.boltzmann.free_energy import one_sided
 from sciflow.boltzmann.kernels import HMC, MALA, ULA, Kernel, Metropolis
 from sciflow.boltzmann.potentials import LogDensity
-from sciflow.boltzmann.smc import Annealed, ais, smc
+from sciflow.boltzmann.smc import ais, smc
 from sciflow.boltzmann.targets import DoubleWell
 from sciflow.errors import InputError
 from sciflow.manifolds import Euclidean
