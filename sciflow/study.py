@@ -65,6 +65,9 @@ class Study(Protocol):
     """A scientific question: data on a manifold and a field that moves noise to data.
 
     A study is a dataclass: its fields are its configuration (names and types are checked), its methods are the domain.
+
+    Optional, and looked for by name: ``sources``, the data sets that ``prepare`` needs; ``conditions(data, indices,
+    split="test") -> dict``, what the samples ``indices`` are conditioned on, tensors (and states) with a row each.
     """
 
     def prepare(self, raw: Path | None, out: Path) -> None:

@@ -1,6 +1,7 @@
 """Drawing many samples in batches that outlive a kill, a larger ``n`` and a shortage of memory."""
 
 import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,17 @@ from .config import SamplerConfig
 
 __all__ = ["draw", "load_samples", "save_samples", "score"]
 
-OPTIONAL = ("logq", "test_logp", "test_logp_error")
+OPTIONAL = ("logq", "test_logp", "test_logp_error", "x0", "cond")
 SCORED = 512  # data whose density is integrated together
 
 
-def draw(model: Model, sampler: SamplerConfig, seed: int, folder: Path) -> Samples:
+#: What the samples of a range are conditioned on, as a study says it: tensors, and states, with a row each.
+Conditions = Callable[[range], dict[str, Any]]
+
+
+def draw(
+    model: Model, sampler: SamplerConfig, seed: int, folder: Path, conditions: Conditions | None = None
+) -> Samples:
     """Samples ``0 … n−1``: those in ``folder``, and the missing ones, which are added to it batch by batch.
 
     A file ``START-STOP.safetensors`` holds the samples of that range. Sample *i* has the random stream *i* of ``seed``,
@@ -39,8 +46,14 @@ def draw(model: Model, sampler: SamplerConfig, seed: int, folder: Path) -> Sampl
     with Progress("sample", sampler.n, min(done, sampler.n)) as progress:
         while done < sampler.n:
             stop = min((done // batch + 1) * batch, sampler.n)
+            cond = None if conditions is None else conditions(range(done, stop))
             try:
-                drawn = model.sample(stop - done, generator=sample_generators(seed, done, stop - done), **settings)
+                drawn = model.sample(
+                    stop - done,
+                    cond=_on_device(cond, model),
+                    generator=sample_generators(seed, done, stop - done),
+                    **settings,
+                )
             except (MemoryError, RuntimeError) as error:
                 if not _out_of_memory(error):
                     raise
@@ -50,7 +63,7 @@ def draw(model: Model, sampler: SamplerConfig, seed: int, folder: Path) -> Sampl
                 progress.say(f"out of memory; batch_size is now {batch}")
                 continue
             _finite(drawn, done)
-            save_samples(drawn, folder / f"{done:09d}-{stop:09d}.safetensors")
+            save_samples(drawn._replace(cond=cond), folder / f"{done:09d}-{stop:09d}.safetensors")
             progress.advance(stop - done)
             done = stop
     return _joined([load_samples(path) for start, _, path in _ranges(folder) if start < sampler.n], sampler.n)
@@ -65,13 +78,13 @@ def score(model: Model, dataset: Any, sampler: SamplerConfig, folder: Path) -> t
         InputError: the model has no density, or one that is not finite at a datum.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    device, parts = next((p.device for p in model.parameters()), torch.device("cpu")), []
+    parts = []
     with Progress("likelihood", len(dataset)) as progress:
         for start in range(0, len(dataset), SCORED):
             indices = list(range(start, min(start + SCORED, len(dataset))))
             path = folder / f"{start:09d}.safetensors"
             if not path.exists():
-                save_tensors(_scored(model, read(dataset, indices), sampler.tolerance, device), path)
+                save_tensors(_scored(model, read(dataset, indices), sampler.tolerance), path)
             parts.append(load_tensors(path))
             progress.advance(len(indices))
     logp, error = (torch.cat([part[name] for part in parts]) for name in ("logp", "error"))
@@ -83,11 +96,9 @@ def score(model: Model, dataset: Any, sampler: SamplerConfig, folder: Path) -> t
     return logp, error
 
 
-def _scored(model: Model, batch: dict[str, Any], tolerance: float, device: torch.device) -> dict[str, Tensor]:
-    x, cond = (
-        tree_map(lambda leaf: leaf.to(device), batch["x"]),
-        {k: v.to(device) for k, v in batch.items() if k != "x"},
-    )
+def _scored(model: Model, batch: dict[str, Any], tolerance: float) -> dict[str, Tensor]:
+    cond = _on_device(batch, model)
+    x = cond.pop("x")
     try:
         with torch.no_grad():
             rough, fine = (model.log_prob(x, cond, tolerance=tolerance / k) for k in (1, 2))
@@ -96,8 +107,14 @@ def _scored(model: Model, batch: dict[str, Any], tolerance: float, device: torch
     return {"logp": fine, "error": (fine - rough).abs()}
 
 
+def _on_device(tree: Any, model: Model) -> Any:
+    """Tensors and states by name, where the model is."""
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    return tree and {name: tree_map(lambda leaf: leaf.to(device), value) for name, value in tree.items()}
+
+
 def save_samples(samples: Samples, path: Path) -> None:
-    """Tensors ``x`` (or ``x/FACTOR``), ``nfe``, and what is known of ``logq`` and the held-out densities."""
+    """Tensors ``x`` (or ``x/FACTOR``), ``nfe``, and what is known of the rest."""
     known = {name: getattr(samples, name) for name in OPTIONAL if getattr(samples, name) is not None}
     save_tensors({"x": samples.x, **known, "nfe": torch.tensor(samples.nfe)}, path)
 
@@ -122,8 +139,9 @@ def _joined(parts: list[Samples], n: int) -> Samples:
             return {name: cat([tensor[name] for tensor in tensors]) for name in tensors[0]}
         return None if tensors[0] is None else torch.cat(tensors)[:n]
 
-    counts = torch.tensor([part.nfe for part in parts], dtype=torch.double)
-    return Samples(cat([part.x for part in parts]), cat([part.logq for part in parts]), round(counts.mean().item()))
+    nfe = torch.tensor([part.nfe for part in parts], dtype=torch.double).mean()
+    x, logq, x0, cond = (cat([getattr(part, name) for part in parts]) for name in ("x", "logq", "x0", "cond"))
+    return Samples(x, logq, round(nfe.item()), x0=x0, cond=cond)
 
 
 def _finite(samples: Samples, start: int) -> None:

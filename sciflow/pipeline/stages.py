@@ -103,10 +103,13 @@ def sample(
 
     Sample *i* has its own random stream. Every batch is kept in the state folder as soon as it is drawn, under a
     fingerprint of the weights and the solver's settings: a killed run continues, a larger ``n`` adds what is missing.
+    A study with ``conditions(data, indices)`` says what each sample is conditioned on.
     """
     data, model, out = Path(data), Path(model), Path(out)
     weights = digest(_weights(model))
-    drawn_from = fingerprint("sample", _identity(config, "model"), weights, config.sampler.settings())
+    conditions = _conditions(config, data)
+    given = [_checksums(data)] if conditions else []
+    drawn_from = fingerprint("sample", _identity(config, "model"), weights, config.sampler.settings(), *given)
     scored = [config.sampler.likelihood, config.sampler.tolerance]
     made_from = fingerprint(drawn_from, config.sampler.n, *scored)
     if _skip(out, "sample", made_from):
@@ -114,7 +117,7 @@ def sample(
     torch.set_num_threads(config.trainer.threads)
     folder = _state(out, state) / f"sample-{drawn_from}"
     trained = load_model(config, data, model)
-    samples = blocks.draw(trained, config.sampler, config.seed, folder)
+    samples = blocks.draw(trained, config.sampler, config.seed, folder, conditions)
     if config.sampler.likelihood:
         held_out = config.study.dataset(data, "test")
         logp, error = blocks.score(trained, held_out, config.sampler, folder / fingerprint(*scored))
@@ -166,6 +169,12 @@ def load_model(config: Config, data: str | Path, model: str | Path) -> Model:
 def load_samples(folder: str | Path) -> Samples:
     """The samples that :func:`sample` wrote."""
     return blocks.load_samples(Path(folder) / "samples.safetensors")
+
+
+def _conditions(config: Config, data: Path, *split: str) -> blocks.Conditions | None:
+    """What samples are conditioned on, where the study has a say; of the split that it takes them from, or of one."""
+    say = getattr(config.study, "conditions", None)
+    return say and (lambda indices: say(data, indices, *split))
 
 
 def _untrained(config: Config, data: Path) -> Model:

@@ -19,9 +19,7 @@ __all__ = ["SafetensorsDataset", "TensorsDataset", "load_tensors", "save_splits"
 
 def save_tensors(tensors: Mapping[str, Any], path: Path) -> None:
     """Write tensors, or dicts of tensors (stored as ``name/factor``), to a temporary name, then rename."""
-    flat: dict[str, Tensor] = {}
-    for name, value in tensors.items():
-        flat |= {name: value} if isinstance(value, Tensor) else {f"{name}/{k}": v for k, v in value.items()}
+    flat = _flat(tensors)
     path = Path(path)
     part = path.with_name(f".{path.name}.part")
     save_file({name: value.detach().cpu().contiguous().clone() for name, value in flat.items()}, part)
@@ -38,11 +36,11 @@ def load_tensors(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not a safetensors file ({error}); delete it and run its stage again") from error
     tree: dict[str, Any] = {}
     for name, value in flat.items():
-        head, _, factor = name.partition("/")
-        if factor:
-            tree.setdefault(head, {})[factor] = value
-        else:
-            tree[name] = value
+        *heads, last = name.split("/")
+        branch = tree
+        for head in heads:
+            branch = branch.setdefault(head, {})
+        branch[last] = value
     return tree
 
 
@@ -90,8 +88,15 @@ class SafetensorsDataset(TensorsDataset):
         super().__init__(load_tensors(path), str(path))
 
 
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Tensor]:
+    flat: dict[str, Tensor] = {}
+    for name, value in tree.items():
+        flat |= {prefix + name: value} if isinstance(value, Tensor) else _flat(value, f"{prefix}{name}/")
+    return flat
+
+
 def _leaves(tree: Mapping[str, Any]) -> list[Tensor]:
-    return [leaf for value in tree.values() for leaf in ([value] if isinstance(value, Tensor) else value.values())]
+    return list(_flat(tree).values())
 
 
 def _take(tree: Mapping[str, Any], index: int | list[int]) -> dict[str, Any]:

@@ -34,7 +34,9 @@ class Samples(NamedTuple):
     """Samples ``x`` (B, *E, *P), their log-density ``logq`` (B,) where known, and the network calls that each cost.
 
     ``test_logp``: log-densities of the held-out data under the model, where they were asked for;
-    ``test_logp_error``: how far each of them moves when the tolerance of the integration is halved.
+    ``test_logp_error``: how far each of them moves when the tolerance of the integration is halved. ``x0``: the sources
+    that a flow carried to ``x``, where it has any; ``cond``: what each sample was conditioned on, tensors (or states)
+    by name, filled in by the sample stage.
     """
 
     x: Tensor | dict[str, Tensor]
@@ -42,6 +44,8 @@ class Samples(NamedTuple):
     nfe: int
     test_logp: Tensor | None = None
     test_logp_error: Tensor | None = None
+    x0: Tensor | dict[str, Tensor] | None = None
+    cond: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -180,7 +184,7 @@ class FieldModel(Model):
             cond=cond,
             generator=generator,
         )
-        return Samples(rollout.x, rollout.logq, rollout.nfe)
+        return Samples(rollout.x, rollout.logq, rollout.nfe, x0=x0)
 
     def log_prob(self, x: Any, cond: dict[str, Tensor] | None = None, tolerance: float = 1e-5) -> Tensor:
         """By adaptive steps; where the manifold is not smooth, in ``1/tolerance`` steps (RK4) of the model's clock."""

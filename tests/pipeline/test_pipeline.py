@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,8 +14,8 @@ from sciflow import __version__, pipeline
 from sciflow.errors import InputError
 from sciflow.pipeline.config import Config, SamplerConfig, load_config
 from sciflow.pipeline.outputs import digest
-from sciflow.rng import Generator
-from sciflow.training import Samples
+from sciflow.rng import Generator, normal
+from sciflow.training import Samples, save_tensors
 
 
 @pytest.fixture
@@ -114,6 +115,52 @@ def test_a_sample_does_not_depend_on_the_batch_size(tiny: Config, trained: Path)
         # one addition in float32: equal to rounding
         torch.testing.assert_close(end.x, ends[0].x)
         torch.testing.assert_close(end.logq, ends[0].logq)
+
+
+class _Conditioned:
+    """A study of samples at places that their number names, some of them states on a product."""
+
+    def __init__(self, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+        def conditions(study: object, data: Path, indices: range, split: str = "test") -> dict[str, object]:
+            first = study.dataset(data, split).tensors["x"][0]
+            number = torch.tensor(indices, dtype=first.dtype)
+            return {"number": number, "x": {"a": first.expand(len(number), 2), "b": number[:, None]}}
+
+        def sample(
+            model: object, n: int, cond: dict[str, Any] | None = None, generator: Generator = None, *, steps: int = 1
+        ) -> Samples:
+            z = normal(n, 2, generator=generator)
+            return Samples(cond["x"]["a"] + 10 * cond["number"][:, None] + z, None, steps, x0=z)
+
+        monkeypatch.setattr(type(config.study), "conditions", conditions, raising=False)
+        monkeypatch.setattr(type(config.study.model(Path())), "sample", sample)
+
+
+def test_samples_are_conditioned_on_what_the_study_says(
+    tiny: Config, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sample i on conditions i, whatever the batch, and they are kept beside it; so is its source."""
+    _Conditioned(tiny, monkeypatch)
+    first = tiny.study.dataset(trained / "data", "test").tensors["x"][0]
+    ends = [_sample(_with(tiny, batch_size=b), trained, f"s{b}", f"state{b}") for b in (40, 1, 7)]
+    for end in ends:
+        assert torch.equal(end.x, ends[0].x)
+        assert torch.equal(end.x0, ends[0].x0)
+        assert end.cond["number"].tolist() == list(range(40))
+        assert torch.equal(end.x, first + 10 * end.cond["number"][:, None] + end.x0)
+    again = pipeline.load_samples(trained / "s7")
+    assert torch.equal(again.cond["x"]["b"][:, 0], again.cond["number"])
+
+
+def test_other_data_are_other_conditions(tiny: Config, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _Conditioned(tiny, monkeypatch)
+    before = _sample(_with(tiny), trained)
+    x = tiny.study.dataset(trained / "data", "test").tensors["x"] + 1
+    save_tensors({"x": x}, trained / "data" / "test.safetensors")
+    meta = json.loads((trained / "data" / "meta.json").read_text())
+    meta["sha256"]["test.safetensors"] = digest(trained / "data" / "test.safetensors")
+    (trained / "data" / "meta.json").write_text(json.dumps(meta))
+    torch.testing.assert_close(_sample(_with(tiny), trained).x, before.x + 1)
 
 
 def test_more_samples_add_to_those_there(tiny: Config, trained: Path) -> None:
