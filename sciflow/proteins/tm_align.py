@@ -24,8 +24,8 @@ _PAIRS = 8, 256  # in a batch: what the cache of a CPU holds, and on other devic
 
 def tm_align(
     x: Float[Tensor, "B N 3"], mask_x: Bool[Tensor, "B N"], y: Float[Tensor, "B M 3"], mask_y: Bool[Tensor, "B M"]
-) -> Float[Tensor, "B 2"]:
-    """TM-scores ``(B, 2)`` of Cα traces [nm] of any lengths: over the length of ``x``, and over that of ``y``.
+) -> tuple[Float[Tensor, "B N 3"], Float[Tensor, "B 2"]]:
+    """``x`` superposed on ``y``, Cα traces [nm] of any lengths, and their TM-scores over the lengths of x and of y.
 
     Fragments of one chain are superposed on fragments of the other, and the superpositions are ranked by a dynamic
     programme on some of the residues. The best go on in turns: the alignment in the order of the chains that is best
@@ -38,10 +38,9 @@ def tm_align(
     lengths = torch.stack([mask_x.sum(-1), mask_y.sum(-1)], -1).to(x.dtype)
     scale = d0(lengths.amin(-1))
     unit = torch.ones_like(scale[:, None])
-    a, b = (
-        torch.where(mask[..., None], (z - _centre(z, mask)) / scale[:, None, None], far)
-        for z, mask, far in ((x, mask_x, _FAR), (y, mask_y, -2 * _FAR))
-    )
+    origin, scale3 = _centre(y, mask_y), scale[:, None, None]
+    a = torch.where(mask_x[..., None], (x - _centre(x, mask_x)) / scale3, _FAR)
+    b = torch.where(mask_y[..., None], (y - origin) / scale3, -2 * _FAR)
     moved = _trials(a, b, lengths)
     every_x, every_y = _COARSE
     score = _programme(_near(moved[:, :, ::every_x], b[:, ::every_y]))[-1][..., -1]
@@ -55,7 +54,8 @@ def tm_align(
     moved, target, paired = (_take(v, score, 1) for v in (moved, target, paired))
     relative = d0(lengths) / scale[:, None]
     last = ascend(moved.expand(-1, 2, -1, -1), target, paired, relative, _LAST_STEPS)
-    return (paired * kernel((last - target).square().sum(-1), relative[..., None])).sum(-1) / lengths
+    scores = (paired * kernel((last - target).square().sum(-1), relative[..., None])).sum(-1) / lengths
+    return last[:, 0] * scale3 + origin, scores
 
 
 def pairwise_tm(x: Sequence[Tensor], y: Sequence[Tensor] | None = None) -> Float[Tensor, "n m"]:
@@ -70,7 +70,7 @@ def pairwise_tm(x: Sequence[Tensor], y: Sequence[Tensor] | None = None) -> Float
     size = _PAIRS[x[0].device.type != "cpu"]
     for start in range(0, len(pairs), size):
         i, j = map(list, zip(*pairs[start : start + size], strict=True))
-        scores = tm_align(*_padded([x[k] for k in i]), *_padded([others[k] for k in j])).cpu()
+        scores = tm_align(*_padded([x[k] for k in i]), *_padded([others[k] for k in j]))[1].cpu()
         found[i, j] = scores[:, 0]
         if y is None:
             found[j, i] = scores[:, 1]

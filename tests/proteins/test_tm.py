@@ -126,6 +126,15 @@ def test_a_piece_is_found_in_the_whole_wherever_it_is() -> None:
     torch.testing.assert_close(back, torch.tensor([1.0, 50 / 90, 75 / 90, 1.0]), atol=0.02, rtol=0)
 
 
+def test_alignment_superposes() -> None:
+    y = walk(90, 14).float()
+    x = torch.cat([turned(y)[:, 20:70], torch.full((1, 4, 3), 9.0)], 1)  # padded
+    there = (torch.ones(1, 54) * (torch.arange(54) < 50)).bool()
+    moved, scores = tm_align(x, there, y, torch.ones(1, 90, dtype=torch.bool))
+    torch.testing.assert_close(moved[:, :50], y[:, 20:70], atol=1e-3, rtol=0)
+    torch.testing.assert_close(scores[0, 0], torch.tensor(1.0), atol=1e-4, rtol=0)
+
+
 def test_mirror_images_do_not_align() -> None:
     x = walk(90, 12).float()[0]
     assert pairwise_tm([x], [x * x.new_tensor([1, 1, -1])]).item() < 0.5
@@ -136,7 +145,7 @@ def test_pairs_do_not_depend_on_their_batch() -> None:
     matrix = pairwise_tm(chains)
     torch.testing.assert_close(matrix.diagonal(), torch.ones(5))
     one = [torch.ones(1, len(chains[k]), dtype=torch.bool) for k in (0, 3)]
-    alone = tm_align(chains[0][None], one[0], chains[3][None], one[1])[0]
+    alone = tm_align(chains[0][None], one[0], chains[3][None], one[1])[1][0]
     torch.testing.assert_close(torch.stack([matrix[0, 3], matrix[3, 0]]), alone, atol=1e-4, rtol=0)
 
 
