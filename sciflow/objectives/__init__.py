@@ -1,5 +1,7 @@
 """What a field regresses."""
 
-from .flow_matching import FlowMatching, Late
+from .endpoint import EndpointMatching, endpoint_errors
+from .flow_matching import FlowMatching
+from .times import Late, stratified
 
-__all__ = ["FlowMatching", "Late"]
+__all__ = ["EndpointMatching", "FlowMatching", "Late", "endpoint_errors", "stratified"]

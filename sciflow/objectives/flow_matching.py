@@ -9,20 +9,10 @@ from torch import Tensor
 from ..manifolds import tree_map
 from ..nets import Field
 from ..paths import Pair, Path
-from ..rng import Generator, uniform
+from ..rng import Generator
+from .times import EQUAL, stratified
 
-__all__ = ["FlowMatching", "Late"]
-
-
-@dataclass(frozen=True)
-class Late:
-    """Times ``t = 1 − (1 − u)^power`` of ``u`` in [0, 1]: for power > 1 they crowd near the data, where sharp data make
-    the field hard."""
-
-    power: float
-
-    def __call__(self, u: Tensor) -> Tensor:
-        return 1 - (1 - u) ** self.power
+__all__ = ["FlowMatching"]
 
 
 @dataclass(frozen=True)
@@ -42,14 +32,13 @@ class FlowMatching:
     kernel, which keeps a long training on few data from ending in spikes.
     """
 
-    time: Callable[[Tensor], Tensor] = Late(1)
+    time: Callable[[Tensor], Tensor] = EQUAL
     noise: float = 0.0
 
     def __call__(self, field: Field, path: Path, pair: Pair, generator: Generator = None) -> Tensor:
         """Losses ``(B,)``, weighted sample by sample and not reduced; conditions go to the field by name."""
         weight = pair.weight
-        u = uniform(len(weight), generator=generator, dtype=weight.dtype, device=weight.device)
-        t = self.time((torch.arange(len(u), dtype=u.dtype, device=u.device) + u) / len(u))
+        t = self.time(stratified(weight, generator))
         with torch.autocast(weight.device.type, enabled=False):  # mixed precision is for networks, not for geodesics
             x1 = pair.x1
             if self.noise:

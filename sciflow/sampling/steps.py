@@ -52,19 +52,20 @@ class PathEuler:
     path: GeodesicPath
 
     def __post_init__(self) -> None:
-        schedule = self.path.schedule
-        for each in schedule.values() if isinstance(schedule, dict) else [schedule]:
-            if not each.dkappa(torch.zeros(())):
-                raise ValueError(f"{each} starts at rest: PathEuler needs a path that moves from t = 0 on")
+        for schedule in self._schedules().values():
+            if not schedule.dkappa(torch.zeros(())):
+                raise ValueError(f"{schedule} starts at rest: PathEuler needs a path that moves from t = 0 on")
 
     def __call__(self, velocity: Velocity, manifold: Manifold[Any], x: State, t: Tensor, h: Tensor) -> State:
-        v, schedule = velocity(x, t), self.path.schedule
-        if isinstance(v, dict):  # what is integrated beside the path, such as log q, has the plain step
-            by_name = schedule if isinstance(schedule, dict) else dict.fromkeys(set(v) - {"_logq"}, schedule)
-            moved = {name: scale(_advance(by_name.get(name, Linear()), t, h), u) for name, u in v.items()}
-            return manifold.expmap(x, moved)
-        assert not isinstance(schedule, dict)
-        return manifold.expmap(x, scale(_advance(schedule, t, h), v))
+        v, schedules = velocity(x, t), self._schedules()
+        if not isinstance(v, dict):
+            return manifold.expmap(x, scale(_advance(schedules["x"], t, h), v))
+        # what is integrated beside the path, such as log q, takes the plain step
+        moved = {name: scale(_advance(schedules.get(name, Linear()), t, h), u) for name, u in v.items()}
+        return manifold.expmap(x, moved)
+
+    def _schedules(self) -> dict[str, Schedule]:
+        return {name: path.schedule for name, path in (self.path.factors or {"x": self.path}).items()}  # type: ignore[misc]  # of one factor
 
 
 @dataclass(frozen=True)
