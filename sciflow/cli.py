@@ -94,6 +94,7 @@ def _parser(command: str) -> argparse.ArgumentParser:
         return parser
     if command == "fetch":
         parser.add_argument("name", nargs="?", help="name of a data set; without one, all are listed")
+        parser.add_argument("ids", nargs="*", help="entries of pdb, such as 1UBQ, or a file that lists them")
         parser.add_argument("--out", type=Path, default=Path("data/raw"), help="default: data/raw")
         return parser
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="study=NAME or FILE.py, model=NAME, settings")
@@ -218,7 +219,7 @@ def _fetch(args: argparse.Namespace) -> None:
         for name, source in sources().items():
             print(f"{name:20s} {source['licence']:45s} {source['title']}")
         return
-    print(fetch(args.name, args.out))
+    print(fetch(args.name, args.out, args.ids))
 
 
 def _summary(args: argparse.Namespace) -> None:

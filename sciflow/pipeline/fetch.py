@@ -3,10 +3,11 @@
 import hashlib
 import lzma
 import os
+import re
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import yaml
 
 from ..errors import InputError
+from ..training import Progress
 from .outputs import digest, fingerprint, finished, publish
 
 __all__ = ["fetch", "sources"]
@@ -25,18 +27,23 @@ def sources() -> dict[str, dict[str, Any]]:
     return listed
 
 
-def fetch(name: str, out: Path = Path("data/raw")) -> Path:
+def fetch(name: str, out: Path = Path("data/raw"), ids: Sequence[str] = ()) -> Path:
     """Bring a data set to ``out/name``, whole or not at all; nothing is done where it is there already.
 
-    Files come from their official address, or from the folder that ``SCIFLOW_MIRROR`` names.
+    Files come from their official address, or from the folder that ``SCIFLOW_MIRROR`` names. Of an archive of entries
+    (``pdb``) those in ``ids`` are brought: ids, or files that list them. Entries that are there stay as they are.
 
     Raises:
-        InputError: an unknown name, no connection, a file that is missing or differs from its checksum.
+        InputError: an unknown name or id, no connection, a file that is missing or differs from its checksum.
     """
     listed = sources()
     if name not in listed:
         raise InputError(f"unknown data set {name!r}; one of: {', '.join(listed)}")
     source, folder = listed[name], Path(out) / name
+    if "entries" in source:
+        return _entries(source["entries"], folder, ids)
+    if ids:
+        raise InputError(f"fetch {name}: comes whole; leave {', '.join(ids)} out")
     made_from = fingerprint(source)
     if finished(folder, "fetch", made_from):
         return folder
@@ -59,6 +66,36 @@ def _file(entry: dict[str, Any], target: Path, scratch: Path) -> None:
     else:
         shutil.copyfile(copy, target)
     _verify(target, entry["sha256"], str(copy or entry["url"]))
+
+
+def _entries(entry: dict[str, str], folder: Path, ids: Sequence[str]) -> Path:
+    """Each entry is whole or not there. Archives revise theirs, so there is no checksum on record."""
+    wanted = list(dict.fromkeys(id for given in ids for id in _listed(given, entry["id"])))
+    if not wanted:
+        raise InputError(f"fetch {folder.name}: say which, by ids or a file that lists them")
+    folder.mkdir(parents=True, exist_ok=True)
+    progress = Progress(f"fetch {folder.name}", len(wanted))
+    with progress, tempfile.TemporaryDirectory(prefix=".", dir=folder) as scratch:
+        for id in wanted:
+            one = {key: value.format(id=id) for key, value in entry.items() if key != "id"}
+            target = folder / one["path"]
+            if not target.exists():
+                copy = _mirrored(one) or _download(one["url"], None, Path(scratch))
+                os.replace(shutil.copy(copy, Path(scratch) / "entry"), target)
+            progress.advance()
+    return folder
+
+
+def _listed(given: str, pattern: str) -> list[str]:
+    """The ids that a word, or the words of a file, are. Raises InputError."""
+    words, origin = [given], "fetch"
+    if Path(given).is_file():
+        lines = Path(given).read_text().splitlines()
+        words, origin = [word for line in lines for word in re.split(r"[\s,]+", line.partition("#")[0]) if word], given
+    for word in words:
+        if not re.fullmatch(pattern, word):
+            raise InputError(f"{origin}: {word!r} is neither an id such as 1UBQ nor a file that lists ids")
+    return [word.upper() for word in words]
 
 
 def _archive(entry: dict[str, Any], out: Path, scratch: Path) -> None:
@@ -111,6 +148,7 @@ def _verify(path: Path, expected: str, origin: str) -> None:
 def _download(url: str, sha256: str | None, folder: Path) -> Path:
     import pooch
 
+    pooch.get_logger().setLevel("WARNING")  # a line for each file that has no checksum on record
     try:
         return Path(pooch.retrieve(url, known_hash=sha256, path=folder, progressbar=False))
     except ValueError as error:

@@ -3,7 +3,11 @@
 import hashlib
 import lzma
 import tarfile
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -80,6 +84,66 @@ def test_what_is_not_there_is_named(mirror: Path, tmp_path: Path) -> None:
         fetch("table", tmp_path / "raw")
     with pytest.raises(InputError, match="unknown data set 'chair'; one of: table"):
         fetch("chair", tmp_path / "raw")
+
+
+@pytest.fixture
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder behind an address on this machine, which stands for the Protein Data Bank."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *args: object) -> None:
+            pass
+
+    folder = tmp_path / "served"
+    folder.mkdir()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    listed = sources()
+    listed["pdb"]["entries"]["url"] = f"http://127.0.0.1:{server.server_port}/{{id}}.cif.gz"
+    monkeypatch.setattr(module, "sources", lambda: listed)
+    monkeypatch.delenv("SCIFLOW_MIRROR", raising=False)
+    yield folder
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_entries_come_by_their_ids(served: Path, tmp_path: Path) -> None:
+    for name in ("1UBQ", "2LZM", "4HHB"):
+        (served / f"{name}.cif.gz").write_bytes(name.encode())
+    (tmp_path / "mine.txt").write_text("# small ones\n2lzm, 1ubq  # twice\n\n4hhb\n")
+    out = fetch("pdb", tmp_path / "raw", ["1ubq"])
+    assert [file.name for file in out.iterdir()] == ["1UBQ.cif.gz"]
+    (served / "1UBQ.cif.gz").write_bytes(b"revised")
+    assert fetch("pdb", tmp_path / "raw", ["1UBQ", str(tmp_path / "mine.txt")]) == out
+    content = {file.name: file.read_bytes() for file in out.iterdir()}
+    assert content == {f"{name}.cif.gz": name.encode() for name in ("1UBQ", "2LZM", "4HHB")}
+
+
+def test_entries_that_do_not_come_are_named_and_leave_nothing(served: Path, tmp_path: Path) -> None:
+    (served / "1UBQ.cif.gz").write_bytes(b"1UBQ")
+    with pytest.raises(InputError, match=r"9ZZZ\.cif\.gz: cannot be downloaded \(HTTPError\)"):
+        fetch("pdb", tmp_path / "raw", ["1UBQ", "9ZZZ"])
+    assert [file.name for file in (tmp_path / "raw" / "pdb").iterdir()] == ["1UBQ.cif.gz"]
+    with pytest.raises(InputError, match="'1UBQ_A' is neither an id such as 1UBQ"):
+        fetch("pdb", tmp_path / "raw", ["1UBQ_A"])
+    with pytest.raises(InputError, match="say which"):
+        fetch("pdb", tmp_path / "raw")
+    with pytest.raises(InputError, match="comes whole; leave 1UBQ out"):
+        fetch("structures", tmp_path / "raw", ["1UBQ"])
+
+
+def test_entries_come_from_a_mirror_where_there_is_one(
+    served: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCIFLOW_MIRROR", str(tmp_path))
+    (tmp_path / "pdb").mkdir()
+    (tmp_path / "pdb" / "1UBQ.cif.gz").write_bytes(b"mirrored")
+    assert (fetch("pdb", tmp_path / "raw", ["1ubq"]) / "1UBQ.cif.gz").read_bytes() == b"mirrored"
+    assert (tmp_path / "pdb" / "1UBQ.cif.gz").exists()
+    with pytest.raises(InputError, match=r"no pdb/2LZM\.cif\.gz there; unset it"):
+        fetch("pdb", tmp_path / "raw", ["2LZM"])
 
 
 def test_sources_are_complete() -> None:
