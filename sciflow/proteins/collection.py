@@ -50,8 +50,9 @@ def read_structures(path: Path, quiet: bool = False) -> tuple[list[Chain], list[
 def _files(path: Path) -> tuple[int, Iterator[tuple[str, bytes]]]:
     """How many structures there are, and their names and contents, one after the other."""
     if path.is_dir():
-        found = sorted(file for file in path.rglob("*") if file.is_file() and _is_structure(file.name))
-        return len(found), ((str(file.relative_to(path)), file.read_bytes()) for file in found)
+        names = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
+        names = [name for name in names if _is_structure(name)]
+        return len(names), ((name, (path / name).read_bytes()) for name in names)
     if not path.name.lower().endswith(_ARCHIVES):
         return 1, iter([(path.name, path.read_bytes())])
     if path.suffix.lower() == ".zip":
@@ -65,5 +66,5 @@ def _files(path: Path) -> tuple[int, Iterator[tuple[str, bytes]]]:
 
 
 def _is_structure(name: str) -> bool:
-    hidden = name.rpartition("/")[2].startswith(".")
+    hidden = any(part.startswith(".") and part != "." for part in name.split("/"))
     return not hidden and name.lower().removesuffix(".gz").endswith(SUFFIXES)
