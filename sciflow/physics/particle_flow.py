@@ -16,7 +16,7 @@ from ..nets import EGNNField, Field
 from ..objectives import FlowMatching, Late
 from ..paths import Alignment, Coupling, GeodesicPath, Independent
 from ..rng import Generator
-from ..training import FieldModel, Model, Samples
+from ..training import FieldModel, Model, Progress, Samples
 from ..training.models import Coupler
 
 __all__ = ["ParticleFlow"]
@@ -68,8 +68,11 @@ class ParticleFlow:
         x = Normal(frames.shape[-1], scale, centered=True).sample(
             n, frames.shape[-2], generator=generator, dtype=torch.float64
         )
-        for layer in moves(target, self.relax, self.size):
-            x, _ = layer(x, generator)
+        layers = moves(target, self.relax, self.size)
+        with Progress("floor", len(layers)) as progress:
+            for layer in layers:
+                x, _ = layer(x, generator)
+                progress.advance()
         return x
 
 
