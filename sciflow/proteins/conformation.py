@@ -125,10 +125,10 @@ class Backbones:
 
         Source: Skolnick, Kolinski, Ortiz 1997 (J. Mol. Biol. 265).
         """
-        weight = self.mask[..., None] / self.lengths[:, None, None]
-        ca = self.atoms[:, :, 1]
+        ca, lengths = self.atoms[:, :, 1], self.lengths.to(self.atoms)
+        weight = self.mask[..., None] / lengths[:, None, None]
         square = (weight * (ca - (weight * ca).sum(1, keepdim=True)).square()).sum((1, 2))
-        return Measured((square.sqrt() / self.lengths**0.38)[:, None], self.mask[:, :1])
+        return Measured((square.sqrt() / lengths**0.38)[:, None], self.mask[:, :1])
 
     def secondary_structure(self) -> Tensor:
         """(B, N) of DSSP by mdtraj: 0 helix, 1 strand, 2 coil; −1 padding. O is placed by ψ, H by mdtraj on every N.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..manifolds import wrap
 from .conformation import Backbones
 
 __all__ = ["Region"]
@@ -28,9 +29,8 @@ class Region:
         angles, there = chains.phi_psi()
         place = _place(angles[there])
         counts = torch.bincount(place, minlength=_BINS**2).to(angles).view(_BINS, _BINS)
-        apart = torch.arange(_BINS, device=angles.device) * (2 * math.pi / _BINS)
-        row = sum((-0.5 * ((apart + 2 * math.pi * turn) / _WIDTH).square()).exp() for turn in (-1, 0))
-        assert isinstance(row, Tensor)
+        apart = torch.arange(_BINS).to(angles) * (2 * math.pi / _BINS)
+        row = (-0.5 * (wrap(apart) / _WIDTH).square()).exp()
         kernel = torch.stack([row.roll(k) for k in range(_BINS)]) / row.sum()
         density = kernel @ counts @ kernel.mT / counts.sum() * (_BINS / (2 * math.pi)) ** 2
         return cls(density, density.flatten()[place].quantile(1 - _HELD))

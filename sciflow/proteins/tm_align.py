@@ -78,6 +78,8 @@ def pairwise_tm(x: Sequence[Tensor], y: Sequence[Tensor] | None = None) -> Float
 
 
 def _padded(traces: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """In float32, which is enough, about their centres, and masks."""
+    traces = [(trace - trace.mean(0)).float() for trace in traces]
     mask = pad_sequence([torch.ones_like(trace[:, 0], dtype=torch.bool) for trace in traces], batch_first=True)
     return pad_sequence(traces, batch_first=True), mask
 
