@@ -1,0 +1,158 @@
+"""Peptides bound to receptors: complexes from files, pockets around peptides, pieces of receptors as peptides."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from .collection import read_structures
+from .residues import UNKNOWN
+from .structure import Chain
+from .tensors import residues
+
+__all__ = ["_FEWEST", "Complex", "Pocket", "bound", "pieces", "read_complexes"]
+
+_SHORTEST = 5  # residues of a peptide
+_FEWEST = 5  # residues of a pocket
+_FLANK = 2  # residues on either side of a piece that its pocket leaves out
+_TRIES = 5  # for each piece: most stretches are buried, or broken
+_NEIGHBOURS = 1.0  # nm between Cα, to count what buries a residue
+
+Residues = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Complex:
+    """A peptide and its receptor's chains."""
+
+    name: str
+    peptide: Chain
+    receptor: list[Chain]
+
+    @property
+    def sequence(self) -> str:
+        """One-letter names of the receptor, chain after chain."""
+        return "".join(chain.sequence for chain in self.receptor)
+
+
+@dataclass
+class Pocket:
+    """Which residues of a receptor are given: those with an atom within ``radius`` [nm] of the peptide, the nearest
+    ``most`` of them. The pocket is known in use, as is usual in the field; where the peptide lies in it is not."""
+
+    radius: float = 0.8
+    most: int = 64
+    longest: int = 25  # residues of a peptide
+
+
+def read_complexes(path: Path, pocket: Pocket, peptide_chain: str = "") -> tuple[list[Complex], list[str]]:
+    """Complexes of a folder or an archive, and what was left out and why.
+
+    With ``peptide_chain`` each file is a complex, whose chain of that name is the peptide; else each folder is, of all
+    the files in it (or each file, where there are no folders), and its shortest chain is the peptide.
+
+    Raises:
+        InputError: no complex in it, or a file without the chain.
+    """
+    chains, notes = read_structures(path)
+    notes = [note for note in notes if "atoms missing" not in note]
+    groups = defaultdict(list)
+    for chain in chains:
+        folder = str(Path(chain.name).parent)
+        groups[chain.name if peptide_chain or folder == "." else folder].append(chain)
+    found = []
+    for name, members in groups.items():
+        named = [chain for chain in members if chain.id == peptide_chain] if peptide_chain else members
+        if not named:
+            ids = ", ".join(chain.id for chain in members)
+            raise InputError(f"{path}: {name} has no chain {peptide_chain}, but {ids}; mend study.peptide_chain")
+        peptide = min(named, key=len)
+        receptor = [chain for chain in members if chain is not peptide]
+        one = Complex(Path(name).name, peptide, receptor)
+        reason = _unfit(one, pocket)
+        if reason:
+            notes.append(f"{name}: {reason}, left out")
+        else:
+            found.append(one)
+    if not found:
+        raise InputError(
+            f"{path}: no complex of a peptide and a receptor ({'; '.join(notes[:3])}); give a folder of folders "
+            "with two PDB or mmCIF files each, or of whole complexes with study.peptide_chain=ID"
+        )
+    return found, notes
+
+
+def bound(name: Complex, pocket: Pocket) -> Residues:
+    """The peptide and then its pocket, as :func:`.tensors.residues` has them, about the centre of the pocket's CA.
+
+    ``context`` marks the pocket; ``chain`` is 0 for the peptide.
+    """
+    peptide = _residues([name.peptide])
+    receptor = _residues(name.receptor)
+    return _centred(peptide, receptor, torch.ones(len(receptor["aatype"]), dtype=torch.bool), pocket)
+
+
+def pieces(
+    chains: Sequence[Chain], pocket: Pocket, number: int, generator: torch.Generator, longest: int = 15
+) -> Iterator[Residues]:
+    """At most ``number`` stretches of a receptor's surface as peptides, in their surroundings as pockets.
+
+    Each has 5 … ``longest`` residues without a break, less buried than half of all. Two residues on either side are
+    left out of its pocket: the ends of a peptide are free.
+    """
+    receptor = _residues(chains)
+    ca, chain, index = receptor["atoms"][:, 1], receptor["chain"], receptor["residue_index"]
+    buried = (torch.cdist(ca, ca) < _NEIGHBOURS).double().sum(1)
+    found = 0
+    for _ in range(_TRIES * number):
+        start = int(torch.randint(len(ca), (), generator=generator))
+        length = int(torch.randint(_SHORTEST, longest + 1, (), generator=generator))
+        chosen = torch.arange(start, min(start + length, len(ca)))
+        joined = bool((index[chosen].diff() == 1).all() and (chain[chosen] == chain[start]).all())
+        known = bool((receptor["aatype"][chosen] != UNKNOWN).all())
+        beside = (chain != chain[start]) | (index < index[start] - _FLANK) | (index > index[chosen[-1]] + _FLANK)
+        if len(chosen) < _SHORTEST or not joined or not known or buried[chosen].mean() > buried.median():
+            continue
+        piece = _centred({key: value[chosen] for key, value in receptor.items()}, receptor, beside, pocket)
+        if piece["context"].sum() >= _FEWEST:
+            yield piece
+            found += 1
+        if found == number:
+            return
+
+
+def _unfit(one: Complex, pocket: Pocket) -> str:
+    """Why a complex is not taken, or nothing."""
+    if not one.receptor:
+        return "one chain only"
+    if not _SHORTEST <= len(one.peptide) <= pocket.longest:
+        return f"a peptide of {len(one.peptide)} residues, not {_SHORTEST} to {pocket.longest}"
+    if (one.peptide.aatype == UNKNOWN).any():
+        return "unknown residues in the peptide"
+    if not one.peptide.bonded[:-1].all():
+        return "a break in the peptide"
+    near = int(bound(one, pocket)["context"].sum())
+    return "" if near >= _FEWEST else f"{near} residues of the receptor near the peptide, not {_FEWEST}"
+
+
+def _residues(chains: Sequence[Chain]) -> Residues:
+    """What models read of them, and their atoms."""
+    atoms, atom_mask = (torch.cat([getattr(chain, name) for chain in chains]) for name in ("atoms", "atom_mask"))
+    return {**residues(chains), "atoms": atoms, "atom_mask": atom_mask}
+
+
+def _centred(peptide: Residues, receptor: Residues, allowed: Tensor, pocket: Pocket) -> Residues:
+    far = torch.cdist(receptor["atoms"].flatten(0, 1), peptide["atoms"][peptide["atom_mask"]]).amin(1)
+    nearest = torch.where(receptor["atom_mask"] & allowed[:, None], far.unflatten(0, (-1, 14)), torch.inf).amin(1)
+    chosen = nearest.argsort()[: pocket.most]
+    chosen = chosen[nearest[chosen] < pocket.radius].sort().values
+    length = len(peptide["aatype"])
+    both = {key: torch.cat([value, receptor[key][chosen]]) for key, value in peptide.items()}
+    both["chain"] = torch.cat([torch.zeros(length, dtype=torch.long), receptor["chain"][chosen] + 1])
+    both["translation"] = (both["translation"] - receptor["atoms"][chosen, 1].mean(0)).float()
+    both["context"] = torch.arange(len(both["aatype"])) >= length
+    return {key: value for key, value in both.items() if key not in ("atoms", "atom_mask")}
