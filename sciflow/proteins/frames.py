@@ -8,7 +8,6 @@ its header). ψ is there to place O, half a turn away from the next N: N-CA-C-O 
 
 import csv
 import math
-from functools import lru_cache
 from importlib import resources
 from typing import NamedTuple
 
@@ -32,7 +31,7 @@ def frames(n: Tensor, ca: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
 
 def backbone(translation: Tensor, rotation: Tensor) -> Tensor:
     """Ideal N, CA, C (…, 3, 3) of frames: the inverse of :func:`frames`."""
-    local = _ideal(translation.device, translation.dtype).local[-1, :3]
+    local = _IDEAL.local[-1, :3].to(translation)
     return translation[..., None, :] + torch.einsum("...ij,aj->...ai", to_matrix(rotation), local)
 
 
@@ -45,7 +44,7 @@ def torsions(atoms: Tensor, atom_mask: Tensor, aatype: Tensor, follows: Tensor) 
         aatype: (…, N), 0 … 20.
         follows: (…, N), residues that the next one is bonded to; its N gives ψ where O is missing.
     """
-    table = _ideal(atoms.device, atoms.dtype)
+    table = _ideal(atoms)
     quads = table.quads[aatype]  # (…, N, 5, 4)
     points = atoms[..., None, :, :].expand(*quads.shape[:-1], 14, 3).gather(
         -2, quads[..., None].expand(*quads.shape, 3)
@@ -78,7 +77,7 @@ def all_atoms(state: dict[str, Tensor], aatype: Tensor, mask: Tensor) -> tuple[T
         mask: (…, N), residues that are there.
     """
     translation, angles = state["translation"], state["torsions"]
-    table = _ideal(translation.device, translation.dtype)
+    table = _ideal(translation)
     turn, origin = to_matrix(state["rotation"]), translation
     turns, origins = [turn], [origin]
     for k in range(5):  # ψ turns about a bond of the backbone, χ1 too; every further χ about one of the group before
@@ -146,8 +145,12 @@ class _Ideal(NamedTuple):
     rest: Tensor  # (21, 5, 3, 3) its axes there, where the torsion is zero
 
 
-@lru_cache(maxsize=8)
-def _ideal(device: torch.device, dtype: torch.dtype) -> _Ideal:
+def _ideal(like: Tensor) -> _Ideal:
+    """The table where ``like`` is, its coordinates in the same precision."""
+    return _Ideal(*(t.to(like.device, like.dtype if t.is_floating_point() else t.dtype) for t in _IDEAL))
+
+
+def _measured() -> _Ideal:
     local = torch.zeros(21, 14, 3, dtype=torch.float64)
     with (resources.files("sciflow.proteins") / "ideal.csv").open() as file:
         for row in csv.DictReader(line for line in file if not line.startswith("#")):
@@ -167,12 +170,7 @@ def _ideal(device: torch.device, dtype: torch.dtype) -> _Ideal:
                 b = torch.zeros(3, dtype=torch.float64)
                 a = torch.tensor([-1.0, 0.0, 0.0], dtype=torch.float64)
             hinge[aa, k], rest[aa, k] = c, axes(a, b, c)
-    return _Ideal(
-        local.to(device, dtype),
-        group.to(device),
-        HAS_ATOM.to(device),
-        HAS_TORSION.to(device),
-        quads.to(device),
-        hinge.to(device, dtype),
-        rest.to(device, dtype),
-    )
+    return _Ideal(local, group, HAS_ATOM, HAS_TORSION, quads, hinge, rest)
+
+
+_IDEAL = _measured()

@@ -22,7 +22,7 @@ _BOND = 0.2  # nm; C and N that are farther apart are not bonded
 _WATERS = {"HOH", "WAT", "DOD", "TIP", "TIP3", "SOL"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Chain:
     """One chain, its residues in the order of the file; lengths in nm, float64."""
 
@@ -159,7 +159,8 @@ _VALUE = re.compile(r"""'(.*?)'(?=\s|$)|"(.*?)"(?=\s|$)|(\S+)""")
 
 def _read_cif(lines: Sequence[str], file: str, notes: _Notes) -> Iterator[_Atom]:
     """The loop ``_atom_site``, with the authors' names and numbers where the file has them (Hall et al. 1991)."""
-    start = next((i for i, line in enumerate(lines) if line.startswith("_atom_site.")), len(lines))
+    loops = (i for i, line in enumerate(lines, 1) if line.strip() == "loop_")
+    start = next((i for i in loops if i < len(lines) and lines[i].startswith("_atom_site.")), len(lines))
     columns: dict[str, int] = {}
     while start < len(lines) and lines[start].startswith("_atom_site."):
         columns[lines[start].split()[0].removeprefix("_atom_site.").lower()] = len(columns)
@@ -296,14 +297,16 @@ def _chain(name: str, id: str, residues: list[_Residue], notes: _Notes) -> Chain
     mask[mirrored, 4:] = False
     atoms[mirrored, 4:] = 0
     kept = []
-    for i, residue in enumerate(residues):
-        if flat[i]:
+    for i, (residue, line, free, mirror) in enumerate(
+        zip(residues, flat.tolist(), alone.tolist(), mirrored.tolist(), strict=True)
+    ):
+        if line:
             notes.add("N, CA and C on a line, left out", residue.where)
-        elif residue.hetero and alone[i]:
+        elif residue.hetero and free:
             notes.add("free amino acids left out", residue.where)
         else:
             kept.append(i)
-            if mirrored[i]:
+            if mirror:
                 notes.add("D-amino acids, taken for X", residue.where)
             elif residue.aatype == UNKNOWN:
                 notes.add("not one of the twenty, taken for X", residue.where)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from rdkit import Chem
 
-from sciflow.proteins.frames import _ideal, all_atoms
+from sciflow.proteins.frames import _IDEAL, all_atoms
 from sciflow.proteins.residues import (
     AMINO_ACIDS,
     ATOMS,
@@ -96,11 +96,10 @@ def test_ideal_residues_have_the_handedness_of_life(aa: int) -> None:
 
 
 def test_symmetric_torsions_are_those_that_half_a_turn_leaves_alike() -> None:
-    table = _ideal(torch.device("cpu"), torch.float64)
     for aa in range(20):
         for k in range(1, 5):
             slots = [i for i, group in enumerate(GROUPS[aa]) if group == 1 + k]
-            here = table.local[aa, slots]
+            here = _IDEAL.local[aa, slots]
             there = here * torch.tensor([1.0, -1.0, -1.0])
             elements = torch.tensor([ord(ATOMS[aa][i][0]) for i in slots])
             alike = (torch.cdist(here, there) < 0.003) & (elements == elements[:, None])  # other groups: 0.1 nm
@@ -108,10 +107,9 @@ def test_symmetric_torsions_are_those_that_half_a_turn_leaves_alike() -> None:
 
 
 def test_flat_groups_are_flat() -> None:
-    table = _ideal(torch.device("cpu"), torch.float64)
     for letter in "DEFHNQRWY":
         aa = AMINO_ACIDS.index(letter)
-        last = table.local[aa, [group == max(GROUPS[aa]) for group in GROUPS[aa]] + [False] * (14 - len(GROUPS[aa]))]
+        last = _IDEAL.local[aa, [group == max(GROUPS[aa]) for group in GROUPS[aa]] + [False] * (14 - len(GROUPS[aa]))]
         assert last[:, 2].abs().max() < 0.001  # 0.01 Å
 
 

@@ -207,6 +207,45 @@ def test_cif_with_quotes_wrapped_rows_and_no_authors() -> None:
     assert not notes
 
 
+def test_cif_by_the_names_and_numbers_of_the_authors() -> None:
+    head = """data_1ABC
+_entry.id 1ABC
+_struct.title
+;A title of two lines,
+_atom_site. in its second
+;
+loop_
+_atom_site.group_PDB
+_atom_site.label_atom_id
+_atom_site.label_alt_id
+_atom_site.label_comp_id
+_atom_site.label_asym_id
+_atom_site.label_seq_id
+_atom_site.pdbx_PDB_ins_code
+_atom_site.Cartn_x
+_atom_site.Cartn_y
+_atom_site.Cartn_z
+_atom_site.occupancy
+_atom_site.auth_seq_id
+_atom_site.auth_asym_id
+_atom_site.pdbx_PDB_model_num
+"""
+    place = {"N": "-0.5 1.4", "CA": "0.0 0.0", "C": "1.5 0.0"}
+    rows = [f"ATOM {atom} . GLY B 1 A {xy} 0.0 1.00 52 H 1" for atom, xy in place.items()]
+    rows += ["ATOM O A GLY B 1 A 2.1 1.0 0.0 0.30 52 H 1", "ATOM O B GLY B 1 A 2.0 -1.0 0.0 0.70 52 H 1"]
+    rows += ["HETATM O . HOH C . ? 9.0 9.0 9.0 1.00 301 H 1", "HETATM ZN . ZN D . ? 8.0 9.0 9.0 1.00 302 H 1"]
+    rows += [f"ATOM {atom} . GLY B 1 A {xy} 7.0 1.00 52 H 2" for atom, xy in place.items()]
+    (chain,), notes = parse_structure((head + "\n".join(rows) + "\n#\n").encode(), "1abc.cif")
+    assert (chain.id, chain.residue_index.tolist(), chain.insertions) == ("H", [52], ("A",))
+    expected = torch.tensor([[-0.5, 1.4, 0], [0, 0, 0], [1.5, 0, 0], [2.0, -1.0, 0]]).double() / 10
+    torch.testing.assert_close(chain.atoms[0, :4], expected)
+    assert [note.split(": ")[1] for note in notes] == [
+        "ligands left out",
+        "only the first model is read",
+        "in alternate locations, the fullest kept",
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
