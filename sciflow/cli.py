@@ -1,4 +1,4 @@
-"""The command line: ``sciflow prepare|train|sample|evaluate|run|reference|config|fetch|summary``."""
+"""The command line: ``sciflow prepare|train|sample|evaluate|rectify|run|reference|config|fetch|summary``."""
 
 import argparse
 import os
@@ -28,6 +28,9 @@ A study is data, a model and a question. It runs in four stages, each from files
   sciflow sample  --data r/data --model r/model --out r/samples n=5000
   sciflow evaluate --data r/data --samples r/samples --out r
 
+  sciflow rectify --data r/data --model r/model --out fast/pairs n=20000      # straighter paths, fewer steps
+  sciflow train   --data fast/pairs --out fast/model                          # then sample and evaluate as before
+
 Settings are given as key=value, anywhere on the line; a mistyped key or value stops at once and says so:
 
   sciflow config study=ala2                               # every setting and its default
@@ -44,6 +47,7 @@ OUT = {
     "prepare": "data",
     "train": "model",
     "sample": "samples",
+    "rectify": "pairs",
     "evaluate": "metrics and figures",
 }
 
@@ -108,13 +112,13 @@ def _parser(command: str) -> argparse.ArgumentParser:
         parser.add_argument("--engine", choices=engines, default="auto", help="auto is torch on a GPU")
     if command in ("prepare", "run"):
         parser.add_argument("--raw", type=Path, help="folder of fetched data; default: data/raw, if it is there")
-    if command in ("train", "sample", "evaluate"):
+    if command in ("train", "sample", "evaluate", "rectify"):
         parser.add_argument("--data", type=Path, required=True, help="folder written by prepare")
-    if command == "sample":
+    if command in ("sample", "rectify"):
         parser.add_argument("--model", type=Path, required=True, help="folder written by train")
     if command == "evaluate":
         parser.add_argument("--samples", type=Path, required=True, help="folder written by sample")
-    if command in ("train", "sample"):
+    if command in ("train", "sample", "rectify"):
         parser.add_argument("--state", type=Path, help="folder to continue from; default: .state beside --out")
     return parser
 
@@ -170,6 +174,17 @@ def _evaluate(args: argparse.Namespace) -> None:
     from .pipeline import evaluate
 
     evaluate(config, args.data, args.samples, args.out)
+
+
+def _rectify(args: argparse.Namespace) -> None:
+    """Draw pairs of noise and sample from the trained model, to train it again on: its paths become straighter.
+
+    ``sciflow train --data PAIRS`` then goes on from its weights, and fewer sampler.steps do. Say n=… for the pairs.
+    """
+    config = _config(args, args.model)
+    from .pipeline import rectify
+
+    rectify(config, args.data, args.model, args.out, args.state)
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -252,6 +267,7 @@ _COMMANDS = {
     "train": _train,
     "sample": _sample,
     "evaluate": _evaluate,
+    "rectify": _rectify,
     "run": _run,
     "reference": _reference,
     "config": _show_config,

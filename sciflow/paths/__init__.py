@@ -2,7 +2,7 @@
 
 from .alignment import Alignment, kabsch
 from .costs import Cost, GeodesicCost
-from .couplings import Coupling, Independent, Pair
+from .couplings import Coupling, Independent, Pair, Reflow
 from .geodesic import GeodesicPath
 from .path import Path, PathSample
 from .premetric import PremetricPath
@@ -26,6 +26,7 @@ __all__ = [
     "PathSample",
     "Polynomial",
     "PremetricPath",
+    "Reflow",
     "Schedule",
     "Sinkhorn",
     "SortedTransport",

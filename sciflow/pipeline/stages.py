@@ -25,14 +25,15 @@ import torch
 from .. import __version__
 from ..errors import InputError
 from ..study import Evaluation
-from ..training import Model, Samples, fit, load_tensors
+from ..training import Model, Samples, fit, load_tensors, stream
 from . import blocks
 from .config import Config
 from .fetch import fetch
 from .outputs import digest, fingerprint, finished, publish
+from .pairs import INITIAL, keep_pairs, trained_on, write_pairs
 from .report import save_figure, training_curve, write_table
 
-__all__ = ["check_files", "evaluate", "load_model", "load_samples", "prepare", "sample", "train"]
+__all__ = ["check_files", "evaluate", "load_model", "load_samples", "prepare", "rectify", "sample", "train"]
 
 SPLITS = ("train", "val", "test")
 FAST_SETTINGS = ("devices", "threads", "workers", "checkpoint_every")  # of the trainer: they change no weight
@@ -77,7 +78,8 @@ def prepare(config: Config, out: str | Path, raw: str | Path | None = None) -> P
 def train(config: Config, data: str | Path, out: str | Path, state: str | Path | None = None) -> Model:
     """Fit the study's model: ``model.safetensors`` (averaged weights), ``history.csv``, its curve, ``config.yaml``.
 
-    Under ``torchrun`` every process calls this, and the first one writes.
+    On pairs of :func:`rectify` it starts from the weights that made them. Under ``torchrun`` every process calls this,
+    and the first one writes.
     """
     data, out = Path(data), Path(out)
     settings = {name: value for name, value in config.tree["trainer"].items() if name not in FAST_SETTINGS}
@@ -85,7 +87,9 @@ def train(config: Config, data: str | Path, out: str | Path, state: str | Path |
     if _skip(out, "train", made_from):
         return load_model(config, data, out)
     model = _untrained(config, data)
-    parts = {split: config.study.dataset(data, split) for split in ("train", "val")}
+    if (data / INITIAL).is_file():
+        _load(model, data / INITIAL)
+    parts = {part: config.study.dataset(data, split) for part, split in trained_on(data).items()}
     checkpoints = _state(out, state) / f"train-{made_from}"
     if int(os.environ.get("RANK", 0)) > 0:
         return fit(model, parts["train"], config.trainer, out, checkpoints, parts["val"], config.seed)
@@ -129,6 +133,32 @@ def sample(
     return samples
 
 
+def rectify(
+    config: Config, data: str | Path, model: str | Path, out: str | Path, state: str | Path | None = None
+) -> Path:
+    """Draw ``sampler.n`` pairs of a source and the end of its path, as a data folder to train the model again on.
+
+    The samples are none of those that :func:`sample` draws. A study with ``keep(samples, data) -> (n,)`` says which of
+    them are good enough, by their geometry; conditions are those of the training split. A killed run continues.
+    """
+    data, model, out = Path(data), Path(model), Path(out)
+    weights, settings = digest(_weights(model)), config.sampler.settings()
+    drawn_from = fingerprint("rectify", _identity(config, "model"), weights, settings, _checksums(data))
+    made_from = fingerprint(drawn_from, config.sampler.n)
+    if _skip(out, "rectify", made_from):
+        return out
+    torch.set_num_threads(config.trainer.threads)
+    folder, seed = _state(out, state) / f"rectify-{drawn_from}", stream("pairs", config.seed).initial_seed()
+    trained = load_model(config, data, model)
+    samples = blocks.draw(trained, config.sampler, seed, folder, _conditions(config, data, "train"))
+    kept = keep_pairs(config.study, samples, data)
+    by = "by a geometric filter, keep of the study" if hasattr(config.study, "keep") else "the study has no keep"
+    print(f"rectify: {int(kept.sum())} of {len(kept)} pairs kept ({by})", file=sys.stderr, flush=True)
+    with publish(out, "rectify", made_from) as part:
+        write_pairs(config.study, samples, kept, data, model, part)
+    return out
+
+
 def evaluate(config: Config, data: str | Path, samples: str | Path, out: str | Path) -> Evaluation:
     """The study's metrics and figures: ``metrics.json``, the same as a table in ``metrics.html``, ``figures/*.png``."""
     data, samples, out = Path(data), Path(samples), Path(out)
@@ -155,14 +185,8 @@ def evaluate(config: Config, data: str | Path, samples: str | Path, out: str | P
 
 def load_model(config: Config, data: str | Path, model: str | Path) -> Model:
     """The trained model of a folder, on the GPU where there is one."""
-    weights = _weights(Path(model))
     net = _untrained(config, Path(data))
-    try:
-        net.load_state_dict(load_tensors(weights), assign=True)
-    except RuntimeError as error:
-        raise InputError(
-            f"{weights}: trained with another architecture than this configuration; leave out study=… to take its own"
-        ) from error
+    _load(net, _weights(Path(model)))
     return net.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
 
@@ -182,6 +206,15 @@ def _untrained(config: Config, data: Path) -> Model:
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         return config.study.model(data)
+
+
+def _load(net: Model, weights: Path) -> None:
+    try:
+        net.load_state_dict(load_tensors(weights), assign=True)
+    except RuntimeError as error:
+        raise InputError(
+            f"{weights}: trained with another architecture than this configuration; leave out study=… to take its own"
+        ) from error
 
 
 def _weights(model: Path) -> Path:

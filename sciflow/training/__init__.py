@@ -4,6 +4,7 @@ from .data import SafetensorsDataset, TensorsDataset, load_tensors, save_splits,
 from .fit import TrainerConfig, fit
 from .loader import read
 from .models import FieldModel, FlowModel, Model, Samples, require_step, solver_step
+from .order import stream
 from .progress import Progress
 from .tables import read_table
 
@@ -24,4 +25,5 @@ __all__ = [
     "save_splits",
     "save_tensors",
     "solver_step",
+    "stream",
 ]

@@ -17,7 +17,7 @@ from ..flows import ModuleTransform
 from ..manifolds import Prior, leaves
 from ..nets import Field
 from ..objectives import Late
-from ..paths import Coupling, GeodesicPath, Pair, Path
+from ..paths import Coupling, GeodesicPath, Pair, Path, Reflow
 from ..rng import Generator
 
 __all__ = ["Coupler", "FieldModel", "FlowModel", "Model", "Samples", "require_step", "solver_step"]
@@ -50,17 +50,23 @@ class Samples(NamedTuple):
 
 @dataclass(frozen=True)
 class Coupler:
-    """Draws a source for each data point of a batch and pairs them: adds ``x0`` and ``weight``; conditions follow."""
+    """Draws a source for each data point of a batch and pairs them: adds ``x0`` and ``weight``; conditions follow.
+
+    Sources that came with the batch stay, with the data that they came with (:class:`sciflow.paths.Reflow`).
+    """
 
     prior: Prior[Any]
     coupling: Coupling
     event_shape: tuple[int, ...] = ()
 
     def __call__(self, batch: Mapping[str, Any], generator: torch.Generator) -> dict[str, Any]:
-        like = leaves(batch["x"])[0]
-        x0 = self.prior.sample(len(like), *self.event_shape, generator=generator, dtype=like.dtype, device=like.device)
+        like, cond = leaves(batch["x"])[0], {key: value for key, value in batch.items() if key not in ("x", "x0")}
+        x0, coupling = batch.get("x0"), Reflow() if "x0" in batch else self.coupling
+        if x0 is None:
+            shape = (len(like), *self.event_shape)
+            x0 = self.prior.sample(*shape, generator=generator, dtype=like.dtype, device=like.device)
         with torch.autocast(like.device.type, enabled=False):  # rotations and assignments are not for bfloat16
-            pair = self.coupling.pair(x0, batch["x"], {key: value for key, value in batch.items() if key != "x"})
+            pair = coupling.pair(x0, batch["x"], cond)
         return {"x": pair.x1, "x0": pair.x0, "weight": pair.weight, **pair.cond}
 
 
@@ -144,7 +150,7 @@ class FieldModel(Model):
 
     def loss(self, batch: Mapping[str, Any], generator: torch.Generator) -> Tensor:
         """Of a coupled batch; a plain one (``x`` and its conditions) is coupled first."""
-        coupled = batch if "x0" in batch else self.coupler(batch, generator)
+        coupled = batch if {"x0", "weight"} <= batch.keys() else self.coupler(batch, generator)
         cond = {key: value for key, value in coupled.items() if key not in ("x", "x0", "weight")}
         return self.objective(
             self.field, self.path, Pair(coupled["x0"], coupled["x"], coupled["weight"], cond), generator

@@ -18,6 +18,8 @@ _STREAMS = {
     "validation": 2**32 - 3,
     "coupling": 2**32 - 4,
     "dropout": 2**32 - 5,
+    "pairs": 2**32 - 6,
+    "grid": 2**32 - 7,
 }
 
 

@@ -36,7 +36,7 @@ class Gaussian(Model):
     ) -> Samples:
         self._die("sample", at=3)
         z = normal(n, 2, generator=generator)
-        return Samples(self.mean + z, -0.5 * z.square().sum(-1), steps)
+        return Samples(self.mean + z, -0.5 * z.square().sum(-1), steps, x0=z)
 
     def log_prob(self, x: Tensor, cond: dict[str, Tensor] | None = None, tolerance: float = 0.0) -> Tensor:
         return tolerance - 0.5 * (x - self.mean).square().sum(-1)
