@@ -1,9 +1,8 @@
-"""Chains of amino acids, and the PDB and mmCIF files that hold them."""
+"""Chains of amino acids, and how they are read from files."""
 
 import gzip
-import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from .formats import Atom, Notes, read_cif, read_pdb
 from .residues import ATOMS, PARENTS, THREE, UNKNOWN, sequence
 
 __all__ = ["SUFFIXES", "Chain", "parse_structure", "read_structure"]
@@ -56,19 +56,6 @@ class Chain:
         return torch.cat([self.residue_index[:1], self.residue_index[:1] + step.cumsum(0)])
 
 
-class _Atom(NamedTuple):
-    part: int  # chains that were ended so far
-    chain: str
-    number: int
-    insertion: str
-    residue: str
-    name: str
-    altloc: str
-    occupancy: float
-    hetero: bool
-    position: tuple[float, float, float]  # Å
-
-
 def read_structure(path: Path) -> tuple[list[Chain], list[str]]:
     """Chains of amino acids in the first model of a PDB or mmCIF file, packed as ``.gz`` or not, and what was left out.
 
@@ -99,118 +86,12 @@ def parse_structure(content: bytes, file: str) -> tuple[list[Chain], list[str]]:
     if dot + suffix.lower() not in SUFFIXES:
         raise InputError(f"{file}: neither PDB nor mmCIF by its name; name it one of *{', *'.join(SUFFIXES)}")
     lines = plain.decode("utf-8", "replace").splitlines()
-    notes = _Notes(file)
-    read = _read_cif if "cif" in suffix.lower() else _read_pdb
+    notes = Notes(file)
+    read = read_cif if "cif" in suffix.lower() else read_pdb
     chains = _chains(read(lines, file, notes), stem, notes)
     if not chains:
         raise InputError(f"{file}: no amino acids with N, CA and C in it; give a structure of a protein")
     return chains, notes.lines()
-
-
-class _Notes:
-    """What was left out of a file or altered, by reason."""
-
-    def __init__(self, file: str) -> None:
-        self.file, self.reasons = file, defaultdict[str, list[str]](list)
-
-    def add(self, reason: str, what: str) -> None:
-        self.reasons[reason].append(what)
-
-    def lines(self) -> list[str]:
-        def few(items: list[str]) -> str:
-            names = [item if n == 1 else f"{n} {item}" for item, n in Counter(items).items()]
-            return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-
-        return [f"{self.file}: {reason}: {few(items)}" for reason, items in self.reasons.items()]
-
-
-def _read_pdb(lines: Sequence[str], file: str, notes: _Notes) -> Iterator[_Atom]:
-    """Fixed columns, up to occupancy; what stands behind it is not read, for many programs write their own there."""
-    part = 0
-    for count, line in enumerate(lines, 1):
-        record = line[:6]
-        if record == "ENDMDL":
-            if any(later.startswith("MODEL") for later in lines[count:]):
-                notes.add("only the first model is read", "others left out")
-            return
-        if record.startswith("TER"):
-            part += 1
-        if record not in ("ATOM  ", "HETATM"):
-            continue
-        try:
-            yield _Atom(
-                part,
-                line[21].strip(),
-                int(line[22:26]),
-                line[26].strip(),
-                line[17:20].strip(),
-                line[12:16].strip(),
-                line[16].strip(),
-                float(line[54:60].strip() or 1),
-                record == "HETATM",
-                (float(line[30:38]), float(line[38:46]), float(line[46:54])),
-            )
-        except (ValueError, IndexError) as error:
-            raise InputError(f"{file}, line {count}: {line[:60]!r} is no line of a PDB file ({error})") from error
-
-
-_VALUE = re.compile(r"""'(.*?)'(?=\s|$)|"(.*?)"(?=\s|$)|(\S+)""")
-
-
-def _read_cif(lines: Sequence[str], file: str, notes: _Notes) -> Iterator[_Atom]:
-    """The loop ``_atom_site``, with the authors' names and numbers where the file has them (Hall et al. 1991)."""
-    loops = (i for i, line in enumerate(lines, 1) if line.strip() == "loop_")
-    start = next((i for i in loops if i < len(lines) and lines[i].startswith("_atom_site.")), len(lines))
-    columns: dict[str, int] = {}
-    while start < len(lines) and lines[start].startswith("_atom_site."):
-        columns[lines[start].split()[0].removeprefix("_atom_site.").lower()] = len(columns)
-        start += 1
-
-    def place(*names: str) -> int:
-        for name in names:
-            if name in columns:
-                return columns[name]
-        raise InputError(f"{file}: no column _atom_site.{names[-1]}; give an mmCIF file with atoms")
-
-    xyz = [place(f"cartn_{axis}") for axis in "xyz"]
-    chain, number = place("auth_asym_id", "label_asym_id"), place("auth_seq_id", "label_seq_id")
-    residue, name = place("label_comp_id", "auth_comp_id"), place("label_atom_id", "auth_atom_id")
-    model, insertion, altloc = (
-        columns.get(key, -1) for key in ("pdbx_pdb_model_num", "pdbx_pdb_ins_code", "label_alt_id")
-    )
-    occupancy, group = columns.get("occupancy", -1), columns.get("group_pdb", -1)
-    first: str | None = None
-    row: list[str] = []
-    for count, line in enumerate(lines[start:], start + 1):
-        if not row and (line.startswith(("#", "_", "data_")) or line.strip() == "loop_"):
-            return
-        quoted = "'" in line or '"' in line
-        row += ["".join(match) for match in _VALUE.findall(line)] if quoted else line.split()
-        if len(row) < len(columns):  # a row may go on in the next line
-            continue
-        values = [*("" if value in (".", "?") else value for value in row), ""]  # −1, a missing column, is blank
-        row = []
-        first = first if first is not None else values[model]
-        if values[model] != first:
-            notes.add("only the first model is read", "others left out")
-            return
-        if not values[number]:  # waters and ligands of some programs
-            continue
-        try:
-            yield _Atom(
-                0,
-                values[chain],
-                int(values[number]),
-                values[insertion],
-                values[residue],
-                values[name],
-                values[altloc],
-                float(values[occupancy] or 1),
-                values[group] == "HETATM",
-                (float(values[xyz[0]]), float(values[xyz[1]]), float(values[xyz[2]])),
-            )
-        except (ValueError, IndexError) as error:
-            raise InputError(f"{file}, line {count}: {line[:60]!r} is no row of _atom_site ({error})") from error
 
 
 class _Residue(NamedTuple):
@@ -223,7 +104,7 @@ class _Residue(NamedTuple):
     hetero: bool  # among the ligands by its record
 
 
-def _chains(atoms: Iterable[_Atom], name: str, notes: _Notes) -> list[Chain]:
+def _chains(atoms: Iterable[Atom], name: str, notes: Notes) -> list[Chain]:
     chains: dict[str, list[_Residue]] = {}
     seen: dict[str, dict[tuple[int, str], int]] = defaultdict(dict)  # residues of an id, with the part they stand in
     copies = Counter[str]()
@@ -243,7 +124,7 @@ def _chains(atoms: Iterable[_Atom], name: str, notes: _Notes) -> list[Chain]:
     return [chain for chain in found if len(chain)]
 
 
-def _residue(atoms: list[_Atom], notes: _Notes) -> _Residue | None:
+def _residue(atoms: list[Atom], notes: Notes) -> _Residue | None:
     """Its atoms among those of the twenty; None where there is no backbone."""
     fullest: dict[str, float] = defaultdict(float)
     for atom in atoms:
@@ -280,7 +161,7 @@ def _residue(atoms: list[_Atom], notes: _Notes) -> _Residue | None:
     return _Residue(where, aatype, one.number, one.insertion, placed, mask, one.hetero)
 
 
-def _chain(name: str, id: str, residues: list[_Residue], notes: _Notes) -> Chain:
+def _chain(name: str, id: str, residues: list[_Residue], notes: Notes) -> Chain:
     """Of residues with a backbone, without free amino acids (ligands, bonded to nothing)."""
     atoms = torch.tensor([residue.atoms for residue in residues], dtype=torch.float64) / 10
     mask = torch.tensor([residue.mask for residue in residues])
