@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..manifolds.pairs import EXACT
+from ..objectives.endpoint import endpoint_errors
 from ..paths import GeodesicPath, PathSample
 from .frames import backbone
 from .tasks import FACTORS
@@ -52,21 +53,20 @@ class ProteinLoss:
 
         ``masks``: ``mask`` and those of ``FACTORS`` ``(B, N)``; where there are torsions, ``counted (B, N, 5)``.
         """
-        factors = path.manifold.factors  # type: ignore[attr-defined]
-        bound = 1 / (1 - drawn.t.clamp_max(_LATEST)).square()
-        loss = torch.zeros_like(drawn.t)
-        for name, factor in factors.items():
-            hidden = masks["mask"] & ~masks[FACTORS[name]]
-            if name == "sequence":
-                logits = end[name].clamp_min(torch.finfo(end[name].dtype).tiny).log()
-                loss = loss - self.sequence * _mean((drawn.x1[name] * logits).sum(-1), hidden)
-                continue
-            error = factor.logmap(drawn.x_t[name], end[name]) - factor.logmap(drawn.x_t[name], drawn.x1[name])
-            if name == "torsions":
-                error = error * masks["counted"]
-            loss = loss + getattr(self, name) * bound * _mean(error.square().sum(-1), hidden)
+        loss, x1 = torch.zeros_like(drawn.t), drawn.x1
+        if "torsions" in end:  # what is not counted is predicted
+            end = end | {"torsions": torch.where(masks["counted"], end["torsions"], x1["torsions"])}
+        for name, squared in endpoint_errors(path, drawn, end, _LATEST).items():
+            if name != "sequence":
+                hidden = masks["mask"] & ~masks[FACTORS[name]]
+                loss = loss + getattr(self, name) * _mean(squared, hidden)
+        if "sequence" in end:
+            hidden = masks["mask"] & ~masks["known_sequence"]
+            logits = end["sequence"].clamp_min(torch.finfo(loss.dtype).tiny).log()
+            loss = loss - self.sequence * _mean((x1["sequence"] * logits).sum(-1), hidden)
         hidden = masks["mask"] & ~masks["known_frames"]
-        return loss + bound * (drawn.t > self.after) * self._backbone(end, drawn.x1, hidden, masks["mask"])
+        bound = 1 / (1 - drawn.t.clamp_max(_LATEST)).square()
+        return loss + bound * (drawn.t > self.after) * self._backbone(end, x1, hidden, masks["mask"])
 
     def _backbone(self, end: dict[str, Tensor], x1: dict[str, Tensor], hidden: Tensor, mask: Tensor) -> Tensor:
         found, true = (backbone(x["translation"], x["rotation"]) for x in (end, x1))

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..manifolds import Product, tree_map
 from ..nets import Field
+from ..objectives.times import stratified
 from ..paths import GeodesicPath
 from ..rng import Generator, uniform
 from ..sampling import PathEuler
@@ -69,10 +70,9 @@ class ProteinModel(Model):
 
         ``context (B, N)`` in it marks residues of which everything is given, whatever the task.
         """
-        coupled = batch if "known_frames" in batch else self.coupler(batch, generator)
+        coupled = batch if "weight" in batch else self.coupler(batch, generator)
         weight, cond = coupled["weight"], self._conditions(coupled)
-        u = uniform(len(weight), generator=generator, dtype=weight.dtype, device=weight.device)
-        t = (torch.arange(len(u), dtype=u.dtype, device=u.device) + u) / len(u)
+        t = stratified(weight, generator)
         with torch.autocast(weight.device.type, enabled=False):  # mixed precision is for networks, not for geodesics
             drawn = self.path.sample(coupled["x0"], coupled["x"], t)
             drawn = replace(drawn, x_t=hold(drawn.x_t, coupled["x"], coupled))
@@ -105,8 +105,8 @@ class ProteinModel(Model):
         if cond is None:
             raise ValueError("cond: a protein needs its mask, residue_index and chain")
         calls = len(grid) - 1 if grid is not None else steps
-        *_, x = self.flow(cond, generator, steps=steps, grid=grid)
-        return Samples(x, None, calls)
+        x0, *_, x = self.flow(cond, generator, steps=steps, grid=grid)
+        return Samples(x, None, calls, x0=x0)
 
     @torch.no_grad()
     def flow(
@@ -123,7 +123,7 @@ class ProteinModel(Model):
         x = hold(self.prior.sample(mask, known["known_frames"], generator, like.dtype), held, known)
         times = (torch.linspace(0, 1, steps + 1) if grid is None else grid).to(like)
         steered = Steered(self.field, self._conditions(cond | known), self._motif(cond, like.dtype))
-        step = PathEuler(self.path)
+        step = PathEuler(self.field.path)
 
         def absolute(x: State) -> State:
             return padded(hold(x | {"translation": x["translation"] + centre}, given, known), mask)

@@ -65,8 +65,7 @@ class ProteinCoupler:
     Data are moved to the centre of the known frames, or to their own where none is known: sources are then turned
     towards them, which their law and that of the flow do not notice. An angle that is the same after half a turn ends
     at the nearer of its two values, and one that its residue does not have ends at 0: as part of a joint law, so that
-    nothing tells residue types before they are there. A batch with sources of its own
-    (stored pairs) keeps them.
+    nothing tells residue types before they are there. Stored pairs bring their sources, and what was known of them.
     """
 
     prior: ProteinPrior
@@ -74,22 +73,29 @@ class ProteinCoupler:
 
     def __call__(self, batch: Mapping[str, Any], generator: Generator) -> dict[str, Any]:
         mask, x1 = batch["mask"], dict(batch["x"])
-        context = batch.get("context", torch.zeros_like(mask))
-        design = mask & ~context
-        tasks = draw_tasks(self.tasks, len(mask), generator)
-        masks = known(tasks, design, context, draw_motif(design, generator))
+        masks = self._known(batch, generator)
         frames = masks["known_frames"]
+        free = ~frames.any(1)[:, None, None]
         x1["translation"] = x1["translation"] - origin(x1["translation"], frames, mask)
         x1 = padded(x1, mask)
         if "x0" in batch:
-            x0 = padded(dict(batch["x0"]), mask)
+            x0 = dict(batch["x0"])
+            x0["translation"] = x0["translation"] - origin(x0["translation"], frames, mask)
+            x0 = padded(x0, mask)
         else:
             x0 = self.prior.sample(mask, frames, generator, x1["translation"].dtype)
-            turned = _turned(x0, x1)
-            free = ~frames.any(1)[:, None, None]
-            x0 |= {name: torch.where(free, turned[name], x0[name]) for name in turned}
+            x0 |= {name: torch.where(free, turned, x0[name]) for name, turned in _turned(x0, x1).items()}
         coupled = {**batch, "x": x1, "x0": x0, "weight": x1["translation"].new_ones(len(mask)), **masks}
         return _with_angles(coupled) if "torsions" in x1 else coupled
+
+    def _known(self, batch: Mapping[str, Any], generator: Generator) -> dict[str, Tensor]:
+        names = set(FACTORS.values())
+        if names & set(batch):  # of stored pairs
+            return {name: batch.get(name, torch.zeros_like(batch["mask"])) for name in names}
+        context = batch.get("context", torch.zeros_like(batch["mask"]))
+        design = batch["mask"] & ~context
+        tasks = draw_tasks(self.tasks, len(design), generator)
+        return known(tasks, design, context, draw_motif(design, generator))
 
 
 def origin(translation: Tensor, frames: Tensor, mask: Tensor) -> Tensor:

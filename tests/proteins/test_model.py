@@ -10,12 +10,12 @@ from torch import Tensor
 from sciflow.errors import InputError
 from sciflow.manifolds import SE3, SO3, Euclidean, FlatTorus, Product, Simplex, tree_map, wrap
 from sciflow.manifolds.quaternion import multiply, rotate
-from sciflow.paths import Exponential, GeodesicPath, Linear, kabsch
+from sciflow.paths import kabsch
+from sciflow.proteins.frame_flow import FrameFlow
 from sciflow.proteins.frames import backbone
 from sciflow.proteins.guidance import Motif
 from sciflow.proteins.losses import ProteinLoss
 from sciflow.proteins.model import ProteinModel
-from sciflow.proteins.network import ProteinField
 from sciflow.proteins.residues import HAS_TORSION, SYMMETRIC
 from sciflow.proteins.sources import origin
 from sciflow.proteins.tasks import TASKS, check_tasks, draw_motif, draw_tasks, known
@@ -31,11 +31,8 @@ def build(
 ) -> ProteinModel:
     """A small model in float64; ``trained``: its heads, which start at zero, say something."""
     torch.manual_seed(0)
-    path = GeodesicPath(
-        manifold, {name: Exponential(10.0) if name == "rotation" else Linear() for name in manifold.factors}
-    )
-    field = ProteinField(path, width=width, pair_width=8, depth=2, heads=2)
-    model = ProteinModel(field, path, 0.8, tasks or {"backbone": 1.0}, ProteinLoss()).double()
+    architecture = FrameFlow(width=width, pair_width=8, depth=2, heads=2)
+    model = architecture.build(manifold, 0.8, tasks or {"backbone": 1.0}).double()
     for parameter in model.parameters() if trained else ():
         if not parameter.any():
             parameter.data.normal_(std=0.1)
