@@ -1,5 +1,7 @@
 """The field of proteins: invariant point attention that moves frames, torsions and sequences to their endpoints."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +17,7 @@ __all__ = ["ProteinField"]
 State = dict[str, Tensor]
 
 _REACH = 32  # residues along the chain that are told apart
+_WAVES, _LONGEST = 16, 1024  # of places in the chain: wavelengths from 4 residues on
 _DISTANCES = torch.linspace(0.3, 2.1, 19)  # nm: centres, one width apart, from neighbours to where contacts have ended
 
 
@@ -25,7 +28,8 @@ class ProteinField(Field):
     ``torsions`` (B, N, 5) [rad] and ``sequence`` (B, N, 20) probabilities. All of it enters by what does not change
     when the protein moves; so the endpoint turns and shifts with the state.
 
-    Residues know what is given of them, their torsions and their amino acid, pairs how far apart they are along the
+    Residues know what is given of them, their torsions, their amino acid and how far they are from both ends of their
+    chain (without it a chain takes several times as long to be learnt), pairs how far apart they are along the
     chain and in space, now and in the ``previous`` endpoint (self-conditioning). ``depth`` times a block of invariant
     point attention and a perceptron moves the frames that are generated; pairs are renewed once, half way. Every change
     starts at zero: the endpoint of an untrained field is the state itself, its amino acids are equally likely.
@@ -56,6 +60,7 @@ class ProteinField(Field):
         self.time = TimeEmbedding(width)
         self.given = nn.Linear(len(factors), width, bias=False)
         self.types = nn.Embedding(len(AMINO_ACIDS) + 1, width)
+        self.places = nn.Linear(4 * _WAVES, width, bias=False)
         self.angles = nn.Linear(15, width, bias=False) if "torsions" in factors else None
         self.pairs = _Pairs(width, pair_width)
         self.blocks = nn.ModuleList(_Block(width, pair_width, heads) for _ in range(depth))
@@ -133,6 +138,7 @@ class ProteinField(Field):
         given = torch.stack(list(fixed.values()), -1)
         clocks = self.time(torch.cat([t, torch.ones_like(t[:1])]))
         h = torch.where(given.all(-1, keepdim=True), clocks[-1], clocks[:-1, None]) + self.given(given.to(t.dtype))
+        h = h + self.places(_places(conditions).to(t.dtype))
         real, types = conditions["mask"][..., None], self.types.weight
         unknown = torch.full_like(conditions["residue_index"], len(AMINO_ACIDS))
         if "sequence" in x:
@@ -148,6 +154,17 @@ class ProteinField(Field):
             seen = torch.stack([angle.sin(), angle.cos(), torch.ones_like(angle)], -1) * exists[..., None]
             h = h + self.angles(seen.flatten(-2))
         return h.to(x["translation"].dtype)
+
+
+def _places(conditions: dict[str, Tensor]) -> Tensor:
+    """Waves (B, N, 64) of the number of residues to the first and to the last one there is of the same chain."""
+    index, chain, mask = conditions["residue_index"], conditions["chain"], conditions["mask"]
+    together = (chain[:, None] == chain[:, :, None]) & mask[:, None]
+    away = (index[:, :, None] - index[:, None]) * together
+    ends = torch.stack([away.amax(-1), -away.amin(-1)], -1)
+    rates = torch.pi / 2 * torch.logspace(0, 2 - math.log2(_LONGEST), _WAVES, base=2, device=index.device)
+    angle = (ends[..., None] * rates).flatten(-2)
+    return torch.cat([angle.sin(), angle.cos()], -1)
 
 
 class _Block(nn.Module):
