@@ -14,7 +14,7 @@ from ..boltzmann.potentials import LogDensity
 from ..boltzmann.targets import Ice, RigidHMC, symmetries
 from ..errors import InputError, require_above
 from ..rng import sample_generators, step_generator
-from ..study import Evaluation
+from ..study import Evaluation, require_prepared
 from ..training import FlowModel, Model, Progress, SafetensorsDataset, Samples, load_tensors, save_tensors
 from .chains import mbar_covariance
 from .ice_figures import captions, figures
@@ -25,6 +25,7 @@ from .ice_metrics import Crystals, metrics
 __all__ = ["IceStudy", "Ladder"]
 
 _ACCEPTED = 0.7
+_OF_DATA = ("order", "cells", "switch", "hot", "cold")  # settings of the crystal
 
 # Köhler et al. 2023 (arXiv:2301.11355), by molecules and cold temperature, from 250 K in the antiferroelectric order:
 # free energies per molecule by MBAR, from the files that came with the paper, and the raw effective sample size. Their
@@ -126,6 +127,7 @@ class IceStudy:
             raise InputError(f"study.cells={list(self.cells)}: give 3 numbers, the repeats along a, b and c")
         if self.hot <= self.cold:
             raise InputError(f"study.hot={self.hot} must be above study.cold={self.cold}")
+        _ = self.ice(self.cold)  # an order that is none is refused with the configuration
 
     def ice(self, temperature: float) -> Ice:
         """The crystal at a temperature in kelvin."""
@@ -171,6 +173,7 @@ class IceStudy:
         """Its base are frames that it is not trained on: samples and weights are those of unseen ones."""
         if not isinstance(self.architecture, CrystalFlow):
             raise InputError("model: none chosen that moves crystals; say model=crystal_flow")
+        require_prepared(self, data, *_OF_DATA)
         frames = load_tensors(data / "unseen.safetensors")["x"]
         model: Model = self.architecture.build(self.ice(self.hot), self.ice(self.cold), frames, self.seed)
         return model
@@ -179,6 +182,7 @@ class IceStudy:
         write_crystals(self.ice(self.cold), samples, out, self.seed)
 
     def evaluate(self, samples: Samples, data: Path) -> Evaluation:
+        require_prepared(self, data, *_OF_DATA)
         crystals = self._crystals(samples, data)
         found = metrics(crystals)
         for name, value in self._published().items():

@@ -15,7 +15,7 @@ from ..boltzmann import logweights, targets
 from ..boltzmann.targets import ExactTarget, Particles, Target, TemperedHMC, virial
 from ..errors import InputError, require_above
 from ..rng import Generator, step_generator
-from ..study import Evaluation
+from ..study import Evaluation, require_prepared
 from ..training import Model, Progress, SafetensorsDataset, Samples, load_tensors, save_tensors
 from ..training.tables import write_table
 from .ensembles import Ensembles
@@ -67,6 +67,7 @@ class EnergyStudy:
         require_above(9, "study.", self, "frames")
         require_above(-1, "study.", self, "seed")
         require_above(2, "study.reference.", self.reference, "chains")  # for training, for validation, held out
+        _ = self.energy  # what is no target is refused with the configuration
 
     @property
     def energy(self) -> Target:
@@ -124,7 +125,9 @@ class EnergyStudy:
         return SafetensorsDataset(data / f"{split}.safetensors")
 
     def model(self, data: Path) -> Model:
-        return self._chosen.build(self.energy, _frames(data, "train"), self.seed)
+        chosen = self._chosen
+        require_prepared(self, data, "target", "settings")
+        return chosen.build(self.energy, _frames(data, "train"), self.seed)
 
     @property
     def _chosen(self) -> Architecture:
@@ -154,6 +157,7 @@ class EnergyStudy:
             save(x[logweights.effective(logw, step_generator(self.seed))], out, "equilibrium")
 
     def evaluate(self, samples: Samples, data: Path) -> Evaluation:
+        require_prepared(self, data, "target", "settings")
         target, train = self.energy, _frames(data, "train")
         baseline = None
         if self.architecture is not None:

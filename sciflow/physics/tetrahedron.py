@@ -15,7 +15,7 @@ from ..boltzmann.targets import TETRAHEDRON, Target, Tetrahedron
 from ..errors import InputError, require_above
 from ..flows import rotation_flow
 from ..rng import step_generator
-from ..study import Evaluation
+from ..study import Evaluation, require_prepared
 from ..training import FlowModel, Model, SafetensorsDataset, Samples, load_tensors, save_splits
 from ..training.tables import write_table
 from .ensembles import Ensembles
@@ -28,6 +28,7 @@ __all__ = ["RotationFlow", "TetrahedronStudy"]
 # What the metrics and figures of vectors say is not about quaternions, of which q and −q are the same rotation.
 _VECTORS_ONLY = ("w2", "virial_data")
 _SHOWN = ("energies", "weights")
+_OF_DATA = ("charges", "cubic", "uniform", "temperature")  # settings of the target
 
 
 @dataclass
@@ -99,6 +100,7 @@ class TetrahedronStudy:
     def model(self, data: Path) -> Model:
         if not isinstance(self.architecture, RotationFlow):
             raise InputError("model: none chosen that draws rotations; say model=rotation_flow")
+        require_prepared(self, data, *_OF_DATA)
         model: Model = self.architecture.build(self.target, _frames(data, "train"), self.seed)
         return model
 
@@ -117,6 +119,7 @@ class TetrahedronStudy:
         write_table(table, out / "samples.csv")
 
     def evaluate(self, samples: Samples, data: Path) -> Evaluation:
+        require_prepared(self, data, *_OF_DATA)
         e = Ensembles.of(self.target, samples, _frames(data, "train"), _frames(data, "test"), self.seed)
         found = {name: metric for name, metric in metrics(e).items() if name not in _VECTORS_ONLY}
         shown, said = figures(e), captions(e)

@@ -32,7 +32,7 @@ from sciflow.physics.ensembles import Ensembles
 from sciflow.physics.figures import captions, figures
 from sciflow.physics.metrics import metrics
 from sciflow.physics.particle_flow import Aligned, Planar, Relaxed, moves
-from sciflow.pipeline import load_config
+from sciflow.pipeline import load_config, prepare
 from sciflow.rng import normal, sample_generators, step_generator
 from sciflow.training import Model, Samples, TensorsDataset, TrainerConfig, fit, load_tensors
 
@@ -135,6 +135,25 @@ def test_samples_without_a_finite_energy_are_refused():
         Ensembles.of(LennardJones(3), Samples(x, None, 1), x, x, 0)
 
 
+@pytest.mark.parametrize(
+    ("study", "small", "override"),
+    [
+        ("double_well", ["study.frames=20"], "study.settings.temperature=2"),
+        ("double_well", ["study.frames=20"], "study.target=ManyWell"),
+        ("tetrahedron", ["study.frames=20"], "study.cubic=1"),
+        ("ice", [f"reference.{key}" for key in ("rungs=2", "burn_in=2", "draws=1", "leapfrogs=1")], "study.cold=90"),
+    ],
+)
+def test_data_of_another_law_are_refused(tmp_path, study, small, override):
+    prepare(load_config(study, small), tmp_path / "data")
+    other = load_config(study, [*small, override]).study
+    key = override.split("=")[0].removesuffix(".temperature")
+    with pytest.raises(InputError, match=key):
+        other.model(tmp_path / "data")
+    with pytest.raises(InputError, match=key):
+        other.evaluate(Samples(torch.zeros(1, 2), torch.zeros(1), 1), tmp_path / "data")
+
+
 def test_chains_stay_whole(tmp_path):
     study = EnergyStudy("DW4", reference=TemperedHMC(chains=10, burn_in=10, draws=6, thinning=1, sweep=2))
     study.prepare(None, tmp_path)
@@ -185,19 +204,19 @@ def test_vectors_are_written_as_tables(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("study", "message"),
+    ("target", "settings", "message"),
     [
-        (EnergyStudy("DW5"), "DW5: not found; use one of DW4"),
-        (EnergyStudy("Particles"), "not a Target that can be drawn"),
-        (EnergyStudy("nowhere.Target"), "not found"),
-        (EnergyStudy("LennardJones", {"m": 13}), "unexpected keyword argument 'm'"),
-        (EnergyStudy("DoubleWell", {"a": "much"}), r"settings\.a='much': give a number"),
-        (EnergyStudy("Tetrahedron", {"charges": [1.0, 2.0, 3.0]}), "charges=.* give 4 numbers"),
+        ("DW5", {}, "DW5: not found; use one of DW4"),
+        ("Particles", {}, "not a Target that can be drawn"),
+        ("nowhere.Target", {}, "not found"),
+        ("LennardJones", {"m": 13}, "unexpected keyword argument 'm'"),
+        ("DoubleWell", {"a": "much"}, r"settings\.a='much': give a number"),
+        ("Tetrahedron", {"charges": [1.0, 2.0, 3.0]}, "charges=.* give 4 numbers"),
     ],
 )
-def test_targets_that_are_not_there_are_refused(study, message):
+def test_targets_that_are_not_there_are_refused(target, settings, message):
     with pytest.raises(InputError, match=message):
-        _ = study.energy
+        EnergyStudy(target, settings)
 
 
 def test_a_target_of_ones_own_is_found():
