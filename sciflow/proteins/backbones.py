@@ -1,0 +1,218 @@
+"""Backbones of proteins: learnt from a folder of structures, drawn at any length, or around a motif."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError, require_above
+from ..manifolds import SE3, Product
+from ..rng import step_generator
+from ..study import Evaluation, Metric
+from ..training import Model, Samples, load_tensors, save_tensors
+from .clusters import cluster, split_clusters
+from .conformation import Backbones
+from .figures import backbone_figures
+from .files import write_structure
+from .frames import all_atoms, follows, psi
+from .metrics import backbone_metrics
+from .motifs import MotifFile
+from .residues import AMINO_ACIDS
+from .selection import Filter, Structures
+from .structure import Chain
+from .tasks import check_tasks
+from .tensors import ProteinDataset, as_chains, padded, tensors
+from .tm import superpose
+
+__all__ = ["BackboneStudy", "chains", "motif_metrics"]
+
+_DRAWN = 2**20  # beyond all samples: streams of the study itself
+_TASKS = ("backbone", "motif")
+
+
+@dataclass
+class Comparison:
+    """How the report is made.
+
+    Attributes:
+        compared: samples whose shapes are compared, with each other and with all training chains.
+    """
+
+    compared: int = 50
+
+    def __post_init__(self) -> None:
+        require_above(1, "study.evaluation.", self, "compared")
+
+
+@dataclass
+class BackboneStudy:
+    """Frames of residues, without types, of single chains.
+
+    A single chain is its own train, validation and test split: what is then learnt, and measured, is that chain.
+
+    Attributes:
+        lengths: of the samples in turn; by default drawn from those of the training chains.
+        tasks: how often training draws ``backbone`` and ``motif``.
+        motif: what samples are built around.
+        rectify: which samples ``sciflow rectify`` keeps.
+    """
+
+    data: Structures = field(default_factory=Structures)
+    lengths: list[int] = field(default_factory=list)
+    tasks: dict[str, float] = field(default_factory=lambda: {"backbone": 1.0, "motif": 0.0})
+    motif: MotifFile = field(default_factory=MotifFile)
+    rectify: Filter = field(default_factory=Filter)
+    evaluation: Comparison = field(default_factory=Comparison)
+    architecture: Any = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_tasks(self.tasks)
+        for task in self.tasks:
+            if task not in _TASKS:
+                raise InputError(f"study.tasks.{task}: a backbone has no side chains; use {', '.join(_TASKS)}")
+        for length in self.lengths:
+            if length < 4:
+                raise InputError(f"study.lengths={self.lengths}: {length} residues are no protein; give 4 or more")
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return ("structures",) if self.data.path is None else ()
+
+    @property
+    def manifold(self) -> Product:
+        """Translations [nm] and rotations of residues."""
+        return SE3()
+
+    def prepare(self, raw: Path | None, out: Path) -> None:
+        found, dropped, notes = self.data.read(raw)
+        clusters = cluster([chain.sequence for chain in found])
+        parts = {name: [0] for name in ("train", "val", "test")}
+        if len(found) > 1:
+            shares = {"test": self.data.held_out, "val": self.data.held_out}
+            parts = split_clusters(clusters, shares, self.seed)
+        for name, indices in parts.items():
+            rows = tensors([found[i] for i in indices])
+            x = {factor: rows["x"][factor] for factor in self.manifold.factors}
+            kept = {key: rows[key] for key in ("mask", "chain")}
+            save_tensors({"x": x, **kept, "residue_index": _counted(rows["mask"])}, out / f"{name}.safetensors")
+        train = [found[i] for i in parts["train"]]
+        spread = torch.cat([ca - ca.mean(0) for ca in (chain.atoms[:, 1] for chain in train)])
+        meta = {
+            "units": {"length": "nm"},
+            "chains": {name: [f"{found[i].name}_{found[i].id}" for i in part] for name, part in parts.items()},
+            "clusters": {name: len({clusters[i] for i in part}) for name, part in parts.items()},
+            "split": "by clusters of sequences" if len(found) > 1 else "one chain, in every split",
+            "chains dropped": dict(dropped),
+            "left out of files": notes,
+            "scale": float(spread.square().mean().sqrt()),
+            "lengths": sorted(len(chain) for chain in train),
+        }
+        (out / "meta.json").write_text(json.dumps(meta, indent=1))
+
+    def dataset(self, data: Path, split: str) -> ProteinDataset:
+        return ProteinDataset(data / f"{split}.safetensors")
+
+    def model(self, data: Path) -> Model:
+        if self.architecture is None:
+            raise InputError("model: none chosen; say model=frame_flow")
+        model: Model = self.architecture.build(self.manifold, _meta(data)["scale"], self.tasks)
+        return model
+
+    def conditions(self, data: Path, indices: Sequence[int], split: str = "test") -> dict[str, Any]:
+        """Lengths of the samples of those numbers, and the motif in each of them, whatever the split."""
+        known = self.lengths or _meta(data)["lengths"]
+        lengths = torch.tensor([self._length(known, i) for i in indices])
+        mask = torch.arange(max(known)) < lengths[:, None]
+        cond: dict[str, Any] = {
+            "mask": mask,
+            "residue_index": _counted(mask),
+            "chain": torch.zeros_like(mask, dtype=torch.long),
+        }
+        motif = self.motif.read()
+        if motif is None:
+            return cond
+        place = torch.zeros_like(mask)
+        x = padded(
+            {"translation": torch.zeros(*mask.shape, 3), "rotation": torch.zeros(*mask.shape, 4)},
+            torch.zeros_like(mask),
+        )
+        for row, (i, length) in enumerate(zip(indices, lengths.tolist(), strict=True)):
+            places = motif.place(length, step_generator(self.seed, _DRAWN + 1, i))
+            place[row, places] = True
+            x["translation"][row, places], x["rotation"][row, places] = motif.translation, motif.rotation
+        if self.motif.guidance:
+            return cond | {"x": x, "motif": place, "guidance": torch.full((len(mask),), self.motif.guidance)}
+        return cond | {"x": x, "known_frames": place}
+
+    def _length(self, known: Sequence[int], i: int) -> int:
+        if self.lengths:
+            return self.lengths[i % len(self.lengths)]
+        return known[int(torch.randint(len(known), (1,), generator=step_generator(self.seed, _DRAWN, i)))]
+
+    def write(self, samples: Samples, out: Path) -> None:
+        """Each sample as PDB and mmCIF, of glycines: a backbone has no types."""
+        folder = out / "samples"
+        folder.mkdir()
+        for chain in chains(*_state(samples)):
+            for suffix in ("pdb", "cif"):
+                write_structure([chain], folder / f"{chain.name}.{suffix}")
+
+    def keep(self, samples: Samples, data: Path) -> Tensor:
+        """Which samples the model may be rectified on, ``(n,)``."""
+        return self.rectify.keep(Backbones.of_state(*_state(samples)), _natives(data, "train"))
+
+    def evaluate(self, samples: Samples, data: Path) -> Evaluation:
+        drawn, train, test = Backbones.of_state(*_state(samples)), _natives(data, "train"), _natives(data, "test")
+        figures, captions = backbone_figures(drawn, train, test)
+        metrics = backbone_metrics(drawn, train, test, most=self.evaluation.compared, seed=self.seed)
+        return Evaluation(metrics | motif_metrics(samples), figures, captions)
+
+
+def chains(x: dict[str, Tensor], mask: Tensor, residue_index: Tensor) -> list[Chain]:
+    """Backbones of states: N, CA, C and O of glycines, numbered from 1, named by their place in the batch."""
+    state = {name: value.double() for name, value in x.items()}
+    chain = torch.zeros_like(residue_index)
+    angles = psi(state["translation"], state["rotation"], follows(residue_index, chain, mask))
+    aatype = torch.full_like(residue_index, AMINO_ACIDS.index("G"))
+    atoms, atom_mask = all_atoms(state | {"torsions": angles}, aatype, mask)
+    found = []
+    for i in range(len(mask)):
+        of = {"mask": mask[i], "chain": chain[i], "residue_index": residue_index[i] + 1}
+        found += as_chains(atoms[i], atom_mask[i], aatype[i], of, f"{i:05d}")
+    return found
+
+
+def motif_metrics(samples: Samples) -> dict[str, Metric]:
+    """How far [nm] the motif in each sample is from the given one, superposed."""
+    x, cond = samples.x, samples.cond or {}
+    place = cond.get("motif", cond.get("known_frames"))
+    if place is None or not isinstance(x, dict):
+        return {}
+    _, rmsd = superpose(x["translation"].double(), cond["x"]["translation"].double(), place)
+    n = len(rmsd)
+    return {"motif_rmsd": Metric(float(rmsd.mean()), float(rmsd.std()) / n**0.5, n, reference=0.0, unit="nm")}
+
+
+def _natives(data: Path, split: str) -> Backbones:
+    rows = load_tensors(data / f"{split}.safetensors")
+    return Backbones.of_state(rows["x"], rows["mask"], rows["residue_index"])
+
+
+def _state(samples: Samples) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    assert isinstance(samples.x, dict)
+    assert samples.cond is not None
+    return samples.x, samples.cond["mask"], samples.cond["residue_index"]
+
+
+def _counted(mask: Tensor) -> Tensor:
+    return torch.arange(mask.shape[1]).expand(mask.shape).clone()
+
+
+def _meta(data: Path) -> dict[str, Any]:
+    meta: dict[str, Any] = json.loads((data / "meta.json").read_text())
+    return meta
