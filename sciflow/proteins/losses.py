@@ -28,7 +28,9 @@ class ProteinLoss:
 
     over the hidden residues of each factor k (translation in nm); for the sequence −log p̂ of the true type. Beyond
     time ``after`` the same weight of time has the squared errors [nm²] of N, CA, C, and of their distances to atoms
-    that are within 0.6 nm of them. Nothing is clamped: where an error is large, so is its gradient.
+    that are within 0.6 nm of them. Nothing is clamped: where an error is large, so is its gradient. Where many ends are
+    possible the velocity of an angle has the mean of the turns to all of them; ``angles`` weighs the chords
+    ``2 − 2 cos(τ̂ − τ)`` instead, at all times alike, whose best answer is the circular mean.
 
     Source: Yim et al. 2023, arXiv:2310.05297; Li et al. 2024 (full-atom peptides), arXiv:2406.00735.
     """
@@ -36,6 +38,7 @@ class ProteinLoss:
     translation: float = 2.0
     rotation: float = 1.0
     torsions: float = 0.5
+    angles: float = 0.0
     sequence: float = 1.0
     atoms: float = 1.0
     pairs: float = 1.0
@@ -60,6 +63,10 @@ class ProteinLoss:
             if name != "sequence":
                 hidden = masks["mask"] & ~masks[FACTORS[name]]
                 loss = loss + getattr(self, name) * _mean(squared, hidden)
+        if "torsions" in end:
+            hidden = masks["mask"] & ~masks["known_torsions"]
+            chords = 2 - 2 * (end["torsions"] - x1["torsions"]).cos()
+            loss = loss + self.angles * _mean(chords.sum(-1), hidden)
         if "sequence" in end:
             hidden = masks["mask"] & ~masks["known_sequence"]
             logits = end["sequence"].clamp_min(torch.finfo(loss.dtype).tiny).log()

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ..manifolds import SO3, Euclidean, FlatTorus, Product
+from ..manifolds import SO3, Euclidean, Product
 from ..manifolds.quaternion import rotate, to_matrix
 from ..nets import Field, InvariantPointAttention, TimeEmbedding
 from ..paths import GeodesicPath
@@ -96,7 +96,8 @@ class ProteinField(Field):
         with torch.autocast(t.device.type, enabled=False):
             if self.torsions is not None:
                 sine, cosine = self.torsions(h).chunk(2, -1)
-                end["torsions"] = FlatTorus(5).expmap(x["torsions"], torch.atan2(sine, 1 + cosine))
+                angle = x["torsions"]  # small answers stay near it, large ones need not know it
+                end["torsions"] = torch.atan2(angle.sin() + sine, angle.cos() + cosine)
             if self.sequence is not None:
                 end["sequence"] = self.sequence(h).softmax(-1)
         return {name: x[name].where(fixed[name][..., None], end[name]) for name in x}
