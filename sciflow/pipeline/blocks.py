@@ -11,13 +11,15 @@ from torch import Tensor
 from ..errors import InputError
 from ..manifolds import tree_map
 from ..rng import sample_generators
-from ..training import Model, Progress, Samples, load_tensors, read, save_tensors
+from ..training import Model, Progress, Samples, load_tensors, read, save_tensors, stream
 from .config import SamplerConfig
 
-__all__ = ["draw", "load_samples", "save_samples", "score"]
+__all__ = ["GRID", "draw", "load_samples", "save_samples", "score"]
 
 OPTIONAL = ("logq", "test_logp", "test_logp_error", "x0", "cond")
 SCORED = 512  # data whose density is integrated together
+SOURCES = 64  # trajectories that choose the times of a grid
+GRID = "grid.safetensors"  # beside the blocks
 
 
 #: What the samples of a range are conditioned on, as a study says it: tensors, and states, with a row each.
@@ -30,7 +32,8 @@ def draw(
     """Samples ``0 … n−1``: those in ``folder``, and the missing ones, which are added to it batch by batch.
 
     A file ``START-STOP.safetensors`` holds the samples of that range. Sample *i* has the random stream *i* of ``seed``,
-    so the ranges may be cut anywhere. When memory runs out, the batch is halved.
+    so the ranges may be cut anywhere. When memory runs out, the batch is halved. An optimal grid is chosen once and
+    kept there.
 
     Raises:
         InputError: a setting that the model does not know, samples that are not finite, no memory for a single one.
@@ -42,6 +45,8 @@ def draw(
         raise InputError(f"sampler.{unknown[0]}={settings[unknown[0]]}: this model has no such setting; leave it out")
 
     folder.mkdir(parents=True, exist_ok=True)
+    if sampler.grid is not None:
+        settings["grid"] = _grid(model, sampler, seed, folder, conditions)
     done, batch = max((stop for _, stop, _ in _ranges(folder)), default=0), sampler.batch_size
     with Progress("sample", sampler.n, min(done, sampler.n)) as progress:
         while done < sampler.n:
@@ -67,6 +72,18 @@ def draw(
             progress.advance(stop - done)
             done = stop
     return _joined([load_samples(path) for start, _, path in _ranges(folder) if start < sampler.n], sampler.n)
+
+
+def _grid(model: Model, sampler: SamplerConfig, seed: int, folder: Path, conditions: Conditions | None) -> Tensor:
+    """Times of all samples in ``folder``: those of its first block, chosen by sources that are no sample's."""
+    path = folder / GRID
+    if not path.exists():
+        settings = {name: value for name, value in sampler.settings().items() if name != "grid"}
+        cond = _on_device(None if conditions is None else conditions(range(SOURCES)), model)
+        streams = sample_generators(stream("grid", seed).initial_seed(), 0, SOURCES)
+        save_tensors({"t": model.optimal_grid(SOURCES, cond=cond, generator=streams, **settings)}, path)
+    times: Tensor = load_tensors(path)["t"]
+    return times
 
 
 def score(model: Model, dataset: Any, sampler: SamplerConfig, folder: Path) -> tuple[Tensor, Tensor]:

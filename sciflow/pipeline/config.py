@@ -46,6 +46,7 @@ class SamplerConfig:
         batch_size: samples drawn at once; sample *i* does not depend on it.
         steps: time steps of the solver.
         step: ``euler``, ``midpoint``, ``rk4``, ``dopri5``, or ``path``: Euler's by the schedule of the model's path.
+        grid: ``optimal``: the times at which as many steps cost least, see ``sciflow.sampling.optimal_grid``.
         track_logq: follow the log-density of each sample.
         likelihood: compute the log-density of the held-out data under the model.
         tolerance: of that density's integration (on a mesh, one over the number of steps); its halving gives the error.
@@ -55,6 +56,7 @@ class SamplerConfig:
     batch_size: int = 1000
     steps: int | None = None
     step: str | None = None
+    grid: str | None = None
     track_logq: bool | None = None
     likelihood: bool = False
     tolerance: float = 1e-5
@@ -66,11 +68,13 @@ class SamplerConfig:
                 raise InputError(f"sampler.{name}={value} must be at least 1")
         if self.step is not None:
             require_step(self.step)
+        if self.grid not in (None, "optimal"):
+            raise InputError(f"sampler.grid={self.grid!r}: use optimal, or leave it out for the times of the model")
         require_above(0, "sampler.", self, "tolerance")
 
     def settings(self) -> dict[str, Any]:
         """What the model's ``sample`` is told."""
-        chosen = {"steps": self.steps, "step": self.step, "track_logq": self.track_logq}
+        chosen = {"steps": self.steps, "step": self.step, "grid": self.grid, "track_logq": self.track_logq}
         return {name: value for name, value in chosen.items() if value is not None}
 
 

@@ -15,6 +15,7 @@ and continues, after a kill, from its *state* folder (by default ``.state`` besi
 import json
 import math
 import os
+import shutil
 import sys
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
@@ -128,6 +129,8 @@ def sample(
         samples = samples._replace(test_logp=logp, test_logp_error=error)
     with publish(out, "sample", made_from) as part:
         blocks.save_samples(samples, part / "samples.safetensors")
+        if (folder / blocks.GRID).exists():
+            shutil.copy(folder / blocks.GRID, part)
         config.study.write(samples, part)
         config.save(part / "config.yaml")
     return samples

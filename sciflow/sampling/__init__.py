@@ -2,6 +2,7 @@
 
 from .divergence import divergence
 from .likelihood import log_prob
+from .optimal_grid import optimal_grid
 from .rollout import Hook, Rollout, sample
 from .steps import RK4, Dopri5, Euler, Midpoint, PathEuler, Step
 
@@ -16,5 +17,6 @@ __all__ = [
     "Step",
     "divergence",
     "log_prob",
+    "optimal_grid",
     "sample",
 ]

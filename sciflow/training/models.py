@@ -22,6 +22,8 @@ from ..rng import Generator
 
 __all__ = ["Coupler", "FieldModel", "FlowModel", "Model", "Samples", "require_step", "solver_step"]
 
+CANDIDATES = 64  # steps between which an optimal grid chooses
+
 _STEPS: dict[str, type[sampling.Step]] = {
     "euler": sampling.Euler,
     "midpoint": sampling.Midpoint,
@@ -107,6 +109,12 @@ class Model(nn.Module, ABC):
     ) -> Samples:
         """``n`` samples; ``sampler`` are the solver settings this model understands."""
 
+    def optimal_grid(
+        self, n: int, cond: dict[str, Tensor] | None = None, generator: Generator = None, **sampler: Any
+    ) -> Tensor:
+        """Times for ``sample(…, grid=…)`` on which as many steps err least, by ``n`` trajectories."""
+        raise InputError(f"sampler.grid=optimal: {type(self).__name__} has no time steps to place; leave it out")
+
     def log_prob(self, x: Any, cond: dict[str, Tensor] | None = None, tolerance: float = 1e-5) -> Tensor:
         """Log-density of data, (B,); ``tolerance`` is that of the integration, where there is one."""
         raise NotImplementedError(f"{type(self).__name__} has no tractable density")
@@ -176,10 +184,9 @@ class FieldModel(Model):
             track_logq: follow the log-density along the path, at the price of the divergence of the field.
             grid: the times themselves, 1-D and increasing from 0 to 1.
         """
-        like = next(self.parameters(), torch.empty(0))
-        x0 = self.prior.sample(n, *self.event_shape, generator=generator, dtype=like.dtype, device=like.device)
+        x0 = self._sources(n, generator)
         if grid is None:
-            grid = self.clock(torch.linspace(0, 1, steps + 1, dtype=like.dtype, device=like.device))
+            grid = self._times(steps)
         rollout = sampling.sample(
             self.field,
             x0,
@@ -191,6 +198,33 @@ class FieldModel(Model):
             generator=generator,
         )
         return Samples(rollout.x, rollout.logq, rollout.nfe, x0=x0)
+
+    @torch.no_grad()
+    def optimal_grid(  # type: ignore[override]  # as ``sample``
+        self,
+        n: int,
+        cond: dict[str, Tensor] | None = None,
+        generator: Generator = None,
+        *,
+        steps: int = 50,
+        step: str = "midpoint",
+        track_logq: bool = False,
+    ) -> Tensor:
+        """Among ``CANDIDATES`` times of the ``clock``, or twice as many as there are steps."""
+        if step == "dopri5":
+            raise InputError(
+                "sampler.grid=optimal: dopri5 places its steps itself; use another sampler.step, or no grid"
+            )
+        fine, chosen = self._times(max(CANDIDATES, 2 * steps)), solver_step(step, self.path)
+        return sampling.optimal_grid(self.field, self._sources(n, generator), steps, fine, chosen, cond)
+
+    def _sources(self, n: int, generator: Generator) -> Any:
+        like = next(self.parameters(), torch.empty(0))
+        return self.prior.sample(n, *self.event_shape, generator=generator, dtype=like.dtype, device=like.device)
+
+    def _times(self, steps: int) -> Tensor:
+        like = next(self.parameters(), torch.empty(0))
+        return self.clock(torch.linspace(0, 1, steps + 1, dtype=like.dtype, device=like.device))
 
     def log_prob(self, x: Any, cond: dict[str, Tensor] | None = None, tolerance: float = 1e-5) -> Tensor:
         """By adaptive steps; where the manifold is not smooth, in ``1/tolerance`` steps (RK4) of the model's clock."""
