@@ -1,8 +1,6 @@
 """Proteins: structures as frames and torsions, and what flows make of them."""
 
 from .backbones import BackboneStudy
-from .family import SequenceFamilyStudy
-from .family_model import FamilyTransformer
 from .frame_flow import FrameFlow
 
-__all__ = ["BackboneStudy", "FamilyTransformer", "FrameFlow", "SequenceFamilyStudy"]
+__all__ = ["BackboneStudy", "FrameFlow"]
