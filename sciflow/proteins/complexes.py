@@ -96,12 +96,10 @@ def bound(name: Complex, pocket: Pocket) -> Residues:
     return _centred(peptide, receptor, torch.ones(len(receptor["aatype"]), dtype=torch.bool), pocket)
 
 
-def pieces(
-    chains: Sequence[Chain], pocket: Pocket, number: int, generator: torch.Generator, longest: int = 15
-) -> Iterator[Residues]:
+def pieces(chains: Sequence[Chain], pocket: Pocket, number: int, generator: torch.Generator) -> Iterator[Residues]:
     """At most ``number`` stretches of a receptor's surface as peptides, in their surroundings as pockets.
 
-    Each has 5 … ``longest`` residues without a break, less buried than half of all. Two residues on either side are
+    Each has 5 … ``pocket.longest`` residues, unbroken and less buried than half of all. Two residues on either side are
     left out of its pocket: the ends of a peptide are free.
     """
     receptor = _residues(chains)
@@ -110,7 +108,7 @@ def pieces(
     found = 0
     for _ in range(_TRIES * number):
         start = int(torch.randint(len(ca), (), generator=generator))
-        length = int(torch.randint(_SHORTEST, longest + 1, (), generator=generator))
+        length = int(torch.randint(_SHORTEST, pocket.longest + 1, (), generator=generator))
         chosen = torch.arange(start, min(start + length, len(ca)))
         joined = bool((index[chosen].diff() == 1).all() and (chain[chosen] == chain[start]).all())
         known = bool((receptor["aatype"][chosen] != UNKNOWN).all())

@@ -44,7 +44,8 @@ class PocketStudy:
         tasks: how often training draws each.
         path: complexes of your own, see ``read_complexes``; by default the fetched data set ``pepset``.
         peptide_chain: the chain that is the peptide, where a file holds a whole complex.
-        pieces: stretches of training receptors that training takes for peptides as well; none with 0.
+        pieces: stretches of training receptors that training takes for peptides as well, four for each time that it
+            sees a true one; none with 0.
         held_out: share of the complexes in the test split, by clusters of receptors; validation has half as many.
     """
 
@@ -86,7 +87,8 @@ class PocketStudy:
             for i in parts["train"]
             for piece in pieces(complexes[i].receptor, self.pocket, each, step_generator(self.seed, 1, i))
         ]
-        for name, part in (rows | {"train": rows["train"] + extra}).items():
+        repeats = max(1, round(len(extra) / (4 * len(rows["train"]))))
+        for name, part in (rows | {"train": rows["train"] * repeats + extra}).items():
             save_tensors(stacked(part), out / f"{name}.safetensors")
         peptides = [_part(row, False) for row in rows["train"]]
         types = torch.cat([p["aatype"] for p in peptides])
