@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .conformation import Backbones
 from .ramachandran import Region
-from .tm_align import pairwise_tm, tm_align
+from .tm_align import nearest_tm, tm_align
 
 __all__ = ["NATIVE", "SAMPLED", "TRAINING", "backbone_figures"]
 
@@ -95,8 +95,8 @@ def _secondary_structure(samples: Backbones, train: Backbones, test: Backbones) 
 
 def _traces(samples: Backbones, train: Backbones) -> tuple[Figure, str]:
     shown = samples[:_SHOWN].traces
-    scores = pairwise_tm(shown, train.traces)
-    nearest = [train.traces[i] for i in scores.argmax(1).tolist()]
+    scores, places = nearest_tm(shown, train.traces)
+    nearest = [train.traces[i] for i in places]
     figure = Figure(figsize=(3.4 * len(shown) + 0.8, 6.4), layout="constrained")
     for k, (trace, native) in enumerate(zip(shown, nearest, strict=True)):
         centre, axes = native.mean(0), torch.linalg.svd(native - native.mean(0), full_matrices=False).Vh
@@ -104,7 +104,7 @@ def _traces(samples: Backbones, train: Backbones) -> tuple[Figure, str]:
             ((points - centre) @ axes.mT * torch.linalg.det(axes)).cpu() for points in (_onto(trace, native), native)
         ]
         reach = float(max(points.abs().max() for points in turned))
-        titles = f"sample {k + 1}, N = {len(trace)}", f"nearest in training, TM {float(scores[k].max()):.2f}"
+        titles = f"sample {k + 1}, N = {len(trace)}", f"nearest in training, TM {float(scores[k]):.2f}"
         for row, (title, points) in enumerate(zip(titles, turned, strict=True)):
             ax = figure.add_subplot(2, len(shown), row * len(shown) + k + 1, projection="3d")
             ax.plot(*points.T, color="#777777", lw=1)

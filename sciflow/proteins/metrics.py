@@ -11,7 +11,7 @@ from ..rng import step_generator
 from ..study import Metric
 from .conformation import Backbones, Measured, random_walk
 from .ramachandran import Region
-from .tm_align import pairwise_tm
+from .tm_align import nearest_tm, pairwise_tm
 
 __all__ = ["backbone_metrics"]
 
@@ -106,7 +106,7 @@ def _tm_metrics(samples: Backbones, train: Backbones, test: Backbones, seed: int
     matrix, native = (pairwise_tm(chains.traces) for chains in (samples, test))
     value, error = bootstrap(lambda i: _between(matrix, i), torch.arange(n), seed=seed)
     found = {"pairwise_tm": Metric(value, error, n, 1.0, float(_between(native, torch.arange(len(test)))))}
-    nearest, native = (pairwise_tm(chains.traces, train.traces).amax(1) for chains in (samples, test))
+    nearest, native = (nearest_tm(chains.traces, train.traces)[0] for chains in (samples, test))
     for name, values, reference in (
         ("max_tm_to_train", nearest, native),
         ("copies", (nearest > _COPY).double(), (native > _COPY).double()),

@@ -1,6 +1,6 @@
 """TM-scores of chains whose correspondence is unknown: alignment by superposition and dynamic programming."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Bool, Float
@@ -11,13 +11,14 @@ from torch.nn.utils.rnn import pad_sequence
 from ..paths.alignment import kabsch
 from .tm import ascend, d0, kernel
 
-__all__ = ["pairwise_tm", "tm_align"]
+__all__ = ["nearest_tm", "pairwise_tm", "tm_align"]
 
 _FRAGMENT, _FRAGMENTS = 32, 10  # residues of a fragment, fragments of a chain; every pair of fragments is tried
-_COARSE = (6, 4)  # to rank these trials, every sixth residue of one chain against every fourth of the other
+_EVERY = 8  # to rank these trials, every eighth residue of one chain against all of the other
 _STAGES = ((12, 1), (3, 3))  # of the best so many trials, so many alignments at full resolution
 _STEPS, _LAST_STEPS = 2, 10  # of the ascent between alignments and after the last
 _REACH = 2.5  # d0: pairs further apart do not align
+_ALIGNED = 10  # of the chains that a nearest one is sought among, after ranking
 _FAR = 1e4  # d0: where padding is put, out of reach
 _PAIRS = 8, 256  # in a batch: what the cache of a CPU holds, and on other devices
 
@@ -35,15 +36,10 @@ def tm_align(
 
     Source: Zhang, Skolnick 2005 (Nucleic Acids Res. 33) for the score and the turns; the search is our own.
     """
-    lengths = torch.stack([mask_x.sum(-1), mask_y.sum(-1)], -1).to(x.dtype)
+    a, b, lengths = _scaled(x, mask_x, y, mask_y)
+    moved, score = _ranked(a, b, lengths)
     scale = d0(lengths.amin(-1))
     unit = torch.ones_like(scale[:, None])
-    origin, scale3 = _centre(y, mask_y), scale[:, None, None]
-    a = torch.where(mask_x[..., None], (x - _centre(x, mask_x)) / scale3, _FAR)
-    b = torch.where(mask_y[..., None], (y - origin) / scale3, -2 * _FAR)
-    moved = _trials(a, b, lengths)
-    every_x, every_y = _COARSE
-    score = _programme(_near(moved[:, :, ::every_x], b[:, ::every_y]))[-1][..., -1]
     for kept, rounds in _STAGES:
         moved = _take(moved, score, kept)
         for _ in range(rounds):
@@ -55,7 +51,7 @@ def tm_align(
     relative = d0(lengths) / scale[:, None]
     last = ascend(moved.expand(-1, 2, -1, -1), target, paired, relative, _LAST_STEPS)
     scores = (paired * kernel((last - target).square().sum(-1), relative[..., None])).sum(-1) / lengths
-    return last[:, 0] * scale3 + origin, scores
+    return last[:, 0] * scale[:, None, None] + _centre(y, mask_y), scores
 
 
 def pairwise_tm(x: Sequence[Tensor], y: Sequence[Tensor] | None = None) -> Float[Tensor, "n m"]:
@@ -65,16 +61,39 @@ def pairwise_tm(x: Sequence[Tensor], y: Sequence[Tensor] | None = None) -> Float
     """
     others = x if y is None else y
     pairs = [(i, j) for i in range(len(x)) for j in range(len(others)) if y is not None or i < j]
-    pairs.sort(key=lambda pair: (len(x[pair[0]]), len(others[pair[1]])))  # little padding
     found = torch.eye(len(x), len(others)) if y is None else torch.empty(len(x), len(others))
-    size = _PAIRS[x[0].device.type != "cpu"]
-    for start in range(0, len(pairs), size):
-        i, j = map(list, zip(*pairs[start : start + size], strict=True))
-        scores = tm_align(*_padded([x[k] for k in i]), *_padded([others[k] for k in j]))[1].cpu()
+    for i, j, batch in _batches(x, others, pairs):
+        scores = tm_align(*batch)[1].cpu()
         found[i, j] = scores[:, 0]
         if y is None:
             found[j, i] = scores[:, 1]
     return found
+
+
+def nearest_tm(x: Sequence[Tensor], y: Sequence[Tensor]) -> tuple[Float[Tensor, "n"], list[int]]:
+    """The largest TM-score of each trace of ``x`` to one of ``y``, over the length of that of ``x``, and to which.
+
+    All are ranked by the best superposition of fragments; the ten first are aligned.
+    """
+    promise = torch.empty(len(x), len(y))
+    for i, j, batch in _batches(x, y, [(i, j) for i in range(len(x)) for j in range(len(y))]):
+        promise[i, j] = _ranked(*_scaled(*batch))[1].amax(-1).cpu()
+    best = promise.topk(min(_ALIGNED, len(y))).indices
+    found = torch.zeros_like(promise)
+    for i, j, batch in _batches(x, y, [(i, j) for i, row in enumerate(best.tolist()) for j in row]):
+        found[i, j] = tm_align(*batch)[1][:, 0].cpu()
+    return found.amax(1), found.argmax(1).tolist()
+
+
+def _batches(
+    x: Sequence[Tensor], y: Sequence[Tensor], pairs: list[tuple[int, int]]
+) -> Iterator[tuple[list[int], list[int], tuple[Tensor, Tensor, Tensor, Tensor]]]:
+    """Pairs of like lengths together, as their indices and what :func:`tm_align` takes."""
+    pairs = sorted(pairs, key=lambda pair: (len(x[pair[0]]), len(y[pair[1]])))
+    size = _PAIRS[x[0].device.type != "cpu"]
+    for start in range(0, len(pairs), size):
+        i, j = map(list, zip(*pairs[start : start + size], strict=True))
+        yield i, j, (*_padded([x[k] for k in i]), *_padded([y[k] for k in j]))
 
 
 def _padded(traces: list[Tensor]) -> tuple[Tensor, Tensor]:
@@ -87,6 +106,20 @@ def _padded(traces: list[Tensor]) -> tuple[Tensor, Tensor]:
 def _centre(x: Tensor, mask: Tensor) -> Tensor:
     here = mask[..., None].to(x.dtype)
     return (here * x).sum(1, keepdim=True) / here.sum(1, keepdim=True)
+
+
+def _scaled(x: Tensor, mask_x: Tensor, y: Tensor, mask_y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Both traces about their centres in units of d0 of the shorter, padding out of reach, and their lengths (B, 2)."""
+    lengths = torch.stack([mask_x.sum(-1), mask_y.sum(-1)], -1).to(x.dtype)
+    scale = d0(lengths.amin(-1))[:, None, None]
+    a = torch.where(mask_x[..., None], (x - _centre(x, mask_x)) / scale, _FAR)
+    return a, torch.where(mask_y[..., None], (y - _centre(y, mask_y)) / scale, -2 * _FAR), lengths
+
+
+def _ranked(a: Tensor, b: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """``a`` superposed on ``b`` by every pair of fragments ``(B, K, N, 3)``, and what promises well ``(B, K)``."""
+    moved = _trials(a, b, lengths)
+    return moved, _programme(_near(moved[:, :, ::_EVERY], b))[-1][..., -1]
 
 
 def _trials(x: Tensor, y: Tensor, lengths: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 from sciflow.manifolds import SO3
 from sciflow.manifolds.quaternion import rotate
 from sciflow.proteins.tm import ascend, d0, kernel, superpose, tm_score
-from sciflow.proteins.tm_align import _alignment, pairwise_tm, tm_align
+from sciflow.proteins.tm_align import _alignment, nearest_tm, pairwise_tm, tm_align
 
 
 def walk(n: int, seed: int, batch: int = 1) -> Tensor:
@@ -152,6 +152,14 @@ def test_pairs_do_not_depend_on_their_batch() -> None:
 def test_alignment_is_never_above_one() -> None:
     chains = [walk(n, 100 + n)[0].float() for n in range(20, 60, 5)]
     assert (pairwise_tm(chains, chains) <= 1 + 1e-5).all()
+
+
+def test_the_nearest_is_found_among_many() -> None:
+    """Each piece in the chain that it was cut from, of more than are aligned."""
+    chains = [walk(60 + k, 200 + k)[0].float() for k in range(25)]
+    scores, places = nearest_tm([turned(c[None, k : k + 45])[0] for k, c in enumerate(chains[:10])], chains)
+    assert places == list(range(10))
+    torch.testing.assert_close(scores, torch.ones(10), atol=1e-3, rtol=0)
 
 
 def test_points_score_as_points() -> None:
