@@ -5,7 +5,8 @@ all residues, so that a backbone needs no sequence. How near structures come bac
 that is shipped stands on standard error.
 
     sciflow fetch structures && sciflow fetch pepset
-    python docs/benchmarks/ideal_geometry.py data/raw/structures data/raw/pepset > ideal.csv && mv ideal.csv sciflow/proteins/
+    python docs/benchmarks/ideal_geometry.py data/raw/structures data/raw/pepset > ideal.csv
+    mv ideal.csv sciflow/proteins/
 """
 
 import math
