@@ -67,7 +67,8 @@ class Study(Protocol):
     A study is a dataclass: its fields are its configuration (names and types are checked), its methods are the domain.
 
     Optional, and looked for by name: ``sources``, the data sets that ``prepare`` needs; ``conditions(data, indices,
-    split="test") -> dict``, what the samples ``indices`` are conditioned on, tensors (and states) with a row each.
+    split="test") -> dict``, what the samples ``indices`` are conditioned on, tensors (and states) with a row each;
+    ``trajectory(model, samples, out)``, which writes how samples came about.
     """
 
     def prepare(self, raw: Path | None, out: Path) -> None:

@@ -132,6 +132,8 @@ def sample(
         if (folder / blocks.GRID).exists():
             shutil.copy(folder / blocks.GRID, part)
         config.study.write(samples, part)
+        if hasattr(config.study, "trajectory"):
+            config.study.trajectory(trained, samples, part)
         config.save(part / "config.yaml")
     return samples
 

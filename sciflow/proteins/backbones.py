@@ -10,16 +10,17 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError, require_above
-from ..manifolds import SE3, Product
+from ..manifolds import SE3, Product, tree_map
 from ..rng import step_generator
 from ..study import Evaluation, Metric
 from ..training import Model, Samples, load_tensors, save_tensors
 from .clusters import cluster, split_clusters
 from .conformation import Backbones
 from .figures import backbone_figures
-from .files import write_structure
+from .files import write_structure, write_trajectory
 from .frames import all_atoms, follows, psi
 from .metrics import backbone_metrics
+from .model import ProteinModel
 from .motifs import MotifFile
 from .residues import AMINO_ACIDS
 from .selection import Filter, Structures
@@ -161,6 +162,20 @@ class BackboneStudy:
         for chain in chains(*_state(samples)):
             for suffix in ("pdb", "cif"):
                 write_structure([chain], folder / f"{chain.name}.{suffix}")
+
+    def trajectory(self, model: Model, samples: Samples, out: Path) -> None:
+        """The way of the first sample from noise, as the models of trajectory.pdb."""
+        assert isinstance(model, ProteinModel)
+        assert isinstance(samples.x0, dict)
+        device = next(model.parameters()).device
+        x0, cond = (
+            {name: tree_map(lambda leaf: leaf[:1].to(device), value) for name, value in tree.items()}
+            for tree in (samples.x0, samples.cond or {})
+        )
+        states = model.trajectory(x0, cond, steps=samples.nfe)
+        of = cond["mask"].cpu(), cond["residue_index"].cpu()
+        models = [chains({name: value.cpu() for name, value in x.items()}, *of) for x in states]
+        write_trajectory(models, out / "trajectory.pdb")
 
     def keep(self, samples: Samples, data: Path) -> Tensor:
         """Which samples the model may be rectified on, ``(n,)``."""

@@ -15,13 +15,11 @@ from ..nets import Field
 from ..objectives.times import stratified
 from ..paths import GeodesicPath
 from ..rng import Generator, uniform
-from ..sampling import PathEuler
+from ..sampling import PathEuler, optimal_grid
 from ..training import Model, Samples
 from .guidance import Motif, Steered
 from .losses import ProteinLoss
-from .sources import ProteinCoupler, ProteinPrior, State, hold, origin
-from .tasks import FACTORS
-from .tensors import padded
+from .sources import Given, ProteinCoupler, ProteinPrior, State, hold
 
 __all__ = ["CONDITIONS", "ProteinModel"]
 
@@ -36,6 +34,9 @@ CONDITIONS = (
     "known_torsions",
     "known_sequence",
 )
+
+
+CANDIDATES = 64  # steps between which an optimal grid chooses
 
 
 class ProteinModel(Model):
@@ -104,46 +105,51 @@ class ProteinModel(Model):
         """
         if cond is None:
             raise ValueError("cond: a protein needs its mask, residue_index and chain")
-        calls = len(grid) - 1 if grid is not None else steps
-        x0, *_, x = self.flow(cond, generator, steps=steps, grid=grid)
-        return Samples(x, None, calls, x0=x0)
+        given, times = self._given(cond), self._times(steps, grid)
+        x0 = given.kept(self.prior.sample(given.mask, given.known["known_frames"], generator, times.dtype))
+        *_, x = self._follow(x0, given, cond, times)
+        return Samples(given.absolute(x), None, len(times) - 1, x0=given.absolute(x0))
 
     @torch.no_grad()
-    def flow(
-        self, cond: dict[str, Any], generator: Generator = None, *, steps: int = 50, grid: Tensor | None = None
-    ) -> Iterator[State]:
-        """The states of :meth:`sample` at every time of its grid, from the sources to the samples."""
-        like = next(self.parameters(), torch.empty(0))
-        cond = {name: tree_map(lambda leaf: leaf.to(like.device), value) for name, value in cond.items()}
-        mask = cond["mask"]
-        known = {name: mask & cond.get(name, False) for name in set(FACTORS.values())}
-        given = self._shown(cond, known, like.dtype)
-        centre = origin(given["translation"], known["known_frames"], mask)
-        held = given | {"translation": given["translation"] - centre}
-        x = hold(self.prior.sample(mask, known["known_frames"], generator, like.dtype), held, known)
-        times = (torch.linspace(0, 1, steps + 1) if grid is None else grid).to(like)
-        steered = Steered(self.field, self._conditions(cond | known), self._motif(cond, like.dtype))
+    def trajectory(
+        self, x0: State, cond: dict[str, Any], *, steps: int = 50, grid: Tensor | None = None
+    ) -> list[State]:
+        """The states on the way from sources ``x0`` of :meth:`sample`, at every time."""
+        given = self._given(cond)
+        return [given.absolute(x) for x in self._follow(given.relative(x0), given, cond, self._times(steps, grid))]
+
+    @torch.no_grad()
+    def optimal_grid(  # type: ignore[override]  # as ``sample``
+        self, n: int, cond: dict[str, Any] | None = None, generator: Generator = None, *, steps: int = 50
+    ) -> Tensor:
+        """Times of ``steps`` steps that err least, of a field that does not read its previous endpoints."""
+        if cond is None:
+            raise ValueError("cond: a protein needs its mask, residue_index and chain")
+        given, fine = self._given(cond), self._times(max(CANDIDATES, 2 * steps), None)
+        x0 = given.kept(self.prior.sample(given.mask, given.known["known_frames"], generator, fine.dtype))
+        told = self._conditions(cond | given.known)
+        return optimal_grid(self.field, x0, steps, fine, PathEuler(self.field.path), told)
+
+    def _follow(self, x: State, given: Given, cond: Mapping[str, Any], times: Tensor) -> Iterator[State]:
+        """States about the centre of what is given, from ``x`` on."""
+        steered = Steered(self.field, self._conditions({**cond, **given.known}), self._motif(cond, times.dtype))
         step = PathEuler(self.field.path)
-
-        def absolute(x: State) -> State:
-            return padded(hold(x | {"translation": x["translation"] + centre}, given, known), mask)
-
-        yield absolute(x)
+        yield x
         for t, h in zip(times[:-1], times.diff(), strict=True):
-            moved: Any = step(steered.velocity, self.manifold, x, t.expand(len(mask)), h)
-            x = padded(hold(moved, held, known), mask)
-            yield absolute(x)
+            moved: Any = step(steered.velocity, self.manifold, x, t.expand(len(given.mask)), h)
+            x = given.kept(moved)
+            yield x
+
+    def _given(self, cond: Mapping[str, Any]) -> Given:
+        return Given(cond, self.manifold, self._times(1, None).dtype)
+
+    def _times(self, steps: int, grid: Tensor | None) -> Tensor:
+        like = next(self.parameters(), torch.empty(0))
+        return (torch.linspace(0, 1, steps + 1) if grid is None else grid).to(like)
 
     def _conditions(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         typed = "torsions" in self.manifold.factors and "sequence" not in self.manifold.factors
         return {name: batch[name] for name in CONDITIONS if name in batch and (typed or name != "aatype")}
-
-    def _shown(self, cond: Mapping[str, Any], known: Mapping[str, Tensor], dtype: torch.dtype) -> State:
-        """The known part of ``cond["x"]``, and rest elsewhere: what is hidden is not even read."""
-        mask, shapes = cond["mask"], self.manifold.point_shape
-        x = {name: torch.zeros(*mask.shape, *shape, dtype=dtype, device=mask.device) for name, shape in shapes.items()}
-        rest = padded(x, torch.zeros_like(mask))
-        return hold(rest, {name: cond["x"][name].to(dtype) for name in rest}, known) if "x" in cond else rest
 
     def _motif(self, cond: Mapping[str, Any], dtype: torch.dtype) -> Motif | None:
         if "guidance" not in cond or not cond["guidance"].any():

@@ -15,7 +15,7 @@ from .residues import AMINO_ACIDS, HAS_TORSION, SYMMETRIC
 from .tasks import FACTORS, draw_motif, draw_tasks, known
 from .tensors import padded
 
-__all__ = ["ProteinCoupler", "ProteinPrior", "hold", "origin"]
+__all__ = ["Given", "ProteinCoupler", "ProteinPrior", "State", "hold", "origin"]
 
 State = dict[str, Tensor]
 
@@ -96,6 +96,39 @@ class ProteinCoupler:
         design = batch["mask"] & ~context
         tasks = draw_tasks(self.tasks, len(design), generator)
         return known(tasks, design, context, draw_motif(design, generator))
+
+
+class Given:
+    """What of a batch of proteins is known: flows keep it, and run about its centre.
+
+    ``cond``: ``mask (B, N)``; where something is known, masks ``known_…`` and the state ``x``, whose rest is not read.
+    """
+
+    def __init__(self, cond: Mapping[str, Any], manifold: Product, dtype: torch.dtype) -> None:
+        self.mask: Tensor = cond["mask"]
+        self.known = {name: self.mask & cond.get(name, False) for name in set(FACTORS.values())}
+        empty = {
+            name: torch.zeros(*self.mask.shape, *shape, dtype=dtype, device=self.mask.device)
+            for name, shape in manifold.point_shape.items()
+        }
+        self.state = padded(empty, torch.zeros_like(self.mask))
+        if "x" in cond:
+            self.state = hold(self.state, {name: cond["x"][name].to(dtype) for name in empty}, self.known)
+        self.centre = origin(self.state["translation"], self.known["known_frames"], self.mask)
+        self.centred = self.state | {"translation": self.state["translation"] - self.centre}
+
+    def kept(self, x: State) -> State:
+        """A state about the centre, with what is known in its place."""
+        return padded(hold(x, self.centred, self.known), self.mask)
+
+    def absolute(self, x: State) -> State:
+        """The same where the known part was given, bit by bit."""
+        moved = x | {"translation": x["translation"] + self.centre}
+        return padded(hold(moved, self.state, self.known), self.mask)
+
+    def relative(self, x: State) -> State:
+        """The way back from :meth:`absolute`."""
+        return self.kept(x | {"translation": x["translation"] - self.centre})
 
 
 def origin(translation: Tensor, frames: Tensor, mask: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ TINY = [
     "model.depth=1",
     "model.heads=1",
     "trainer.steps=3",
+    "trainer.batch_size=32",
     "sampler.steps=2",
     "n=3",
     "data.shortest=8",
@@ -70,6 +71,8 @@ def test_from_files_to_report(tmp_path: Path, folder: Path) -> None:
             assert [len(chain) for chain in chains] == [length]
             found = chains[0].atoms[:, 1].float()
             assert torch.allclose(found, drawn.x["translation"][i, :length], atol=1e-4)  # PDB has 0.001 Å
+    way = (tmp_path / "samples" / "trajectory.pdb").read_text()
+    assert way.count("MODEL  ") == 3  # the source and two steps
     metrics = evaluate(config, tmp_path / "data", tmp_path / "samples", tmp_path).metrics
     assert {"ca_ca", "c_n", "clashes", "helix", "max_tm_to_train"} <= set(metrics)
 

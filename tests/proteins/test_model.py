@@ -93,6 +93,26 @@ def test_any_grid_lands() -> None:
     assert apart(model.sample(4, cond, sample_generators(0, 0, 4), grid=grid).x, data["x"], data["mask"]) < 1e-6
 
 
+def test_a_trajectory_is_that_of_the_sample() -> None:
+    data, model = batch(context=2), build()
+    cond = conditions(data, "motif")
+    drawn = model.sample(4, cond, sample_generators(0, 0, 4), steps=3)
+    assert isinstance(drawn.x0, dict)
+    states = model.trajectory(drawn.x0, cond, steps=3)
+    assert len(states) == 4
+    assert apart(states[0], drawn.x0, data["mask"]) < 1e-9
+    assert apart(states[-1], drawn.x, data["mask"]) < 1e-9
+
+
+def test_an_optimal_grid_is_one_of_times() -> None:
+    data, model = batch(SE3(), context=2), build(SE3())
+    grid = model.optimal_grid(4, conditions(data, "motif"), sample_generators(0, 0, 4), steps=3)
+    assert grid[0] == 0
+    assert grid[-1] == 1
+    assert len(grid) == 4
+    assert (grid.diff() > 0).all()
+
+
 @pytest.mark.parametrize("task", list(TASKS))
 def test_known_residues_are_kept_bit_by_bit(task: str) -> None:
     data, model = batch(context=2), build()
@@ -250,7 +270,10 @@ def test_guidance_draws_to_the_motif() -> None:
     data, model = batch(SE3()), build(SE3(), trained=False)
     place = (torch.arange(12).expand(4, 12) < 4) & data["mask"]
     cond = conditions(data, "backbone") | {"motif": place, "guidance": torch.ones(4)}
-    states = list(model.flow(cond, sample_generators(0, 0, 4), steps=50))
+    cond["x"] = data["x"]
+    drawn = model.sample(4, cond, sample_generators(0, 0, 4), steps=50)
+    assert isinstance(drawn.x0, dict)
+    states = model.trajectory(drawn.x0, cond, steps=50)
     motif = Motif(data["x"], place, torch.ones(4))
     assert (motif.misfit(states[-1]) < 0.2 * motif.misfit(states[0])).all()
 
