@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.functional import threshold
 from torch.nn.utils.rnn import pad_sequence
 
 from ..paths.alignment import kabsch
@@ -17,7 +16,7 @@ _FRAGMENT, _FRAGMENTS = 32, 10  # residues of a fragment, fragments of a chain; 
 _EVERY = 8  # to rank these trials, every eighth residue of one chain against all of the other
 _STAGES = ((12, 1), (3, 3))  # of the best so many trials, so many alignments at full resolution
 _STEPS, _LAST_STEPS = 2, 10  # of the ascent between alignments and after the last
-_REACH = 2.5  # d0: pairs further apart do not align
+_REACH = 1.0  # nm: pairs further apart do not align
 _ALIGNED = 10  # of the chains that a nearest one is sought among, after ranking
 _FAR = 1e4  # d0: where padding is put, out of reach
 _PAIRS = 8, 256  # in a batch: what the cache of a CPU holds, and on other devices
@@ -31,7 +30,7 @@ def tm_align(
     Fragments of one chain are superposed on fragments of the other, and the superpositions are ranked by a dynamic
     programme on some of the residues. The best go on in turns: the alignment in the order of the chains that is best
     for a superposition (a dynamic programme without gap penalty), then a superposition better for that alignment. Both
-    raise ``Σ 1/(1 + d²/d0²)`` over pairs within 2.5 d0, with d0 of the shorter chain. A lower bound, as all such
+    raise ``Σ 1/(1 + d²/d0²)`` over pairs within 1 nm, with d0 of the shorter chain. A lower bound, as all such
     searches.
 
     Source: Zhang, Skolnick 2005 (Nucleic Acids Res. 33) for the score and the turns; the search is our own.
@@ -43,7 +42,7 @@ def tm_align(
     for kept, rounds in _STAGES:
         moved = _take(moved, score, kept)
         for _ in range(rounds):
-            partner, paired = _alignment(_near(moved, b))
+            partner, paired = _alignment(_near(moved, b, lengths))
             target = b[:, None].expand(-1, kept, -1, -1).gather(2, partner[..., None].expand(-1, -1, -1, 3))
             moved = ascend(moved, target, paired, unit, _STEPS)
         score = (paired * kernel((moved - target).square().sum(-1), unit[..., None])).sum(-1)
@@ -119,7 +118,7 @@ def _scaled(x: Tensor, mask_x: Tensor, y: Tensor, mask_y: Tensor) -> tuple[Tenso
 def _ranked(a: Tensor, b: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     """``a`` superposed on ``b`` by every pair of fragments ``(B, K, N, 3)``, and what promises well ``(B, K)``."""
     moved = _trials(a, b, lengths)
-    return moved, _programme(_near(moved[:, :, ::_EVERY], b))[-1][..., -1]
+    return moved, _programme(_near(moved[:, :, ::_EVERY], b, lengths))[-1][..., -1]
 
 
 def _trials(x: Tensor, y: Tensor, lengths: Tensor) -> Tensor:
@@ -142,12 +141,13 @@ def _fragments(x: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
     return x.gather(1, flat).unflatten(1, place.shape[1:]), inside
 
 
-def _near(x: Tensor, y: Tensor) -> Tensor:
+def _near(x: Tensor, y: Tensor, lengths: Tensor) -> Tensor:
     """``1/(1 + |x_i − y_j|²)`` of ``x (B, K, N, 3)`` and ``y (B, M, 3)``, zero out of reach: ``(B, K, N, M)``."""
     flat = x.flatten(1, 2)
     ones = 1 + flat.square().sum(-1)[..., None] + y.square().sum(-1)[:, None]
     near = torch.baddbmm(ones, flat, y.mT, alpha=-2).reciprocal_()
-    return threshold(near, 1 / (1 + _REACH**2), 0.0).unflatten(1, x.shape[1:3])
+    least = kernel(y.new_tensor(_REACH**2), d0(lengths.amin(-1)))[:, None, None]
+    return torch.where(near > least, near, 0.0).unflatten(1, x.shape[1:3])
 
 
 def _programme(value: Tensor) -> list[Tensor]:

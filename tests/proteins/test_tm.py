@@ -1,6 +1,9 @@
 """TM-scores: identity, rigid motions, mirror images, a closed form, and chains that do not correspond."""
 
 import math
+import os
+import tarfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +11,7 @@ from torch import Tensor
 
 from sciflow.manifolds import SO3
 from sciflow.manifolds.quaternion import rotate
+from sciflow.proteins.structure import parse_structure
 from sciflow.proteins.tm import ascend, d0, kernel, superpose, tm_score
 from sciflow.proteins.tm_align import _alignment, nearest_tm, pairwise_tm, tm_align
 
@@ -167,3 +171,25 @@ def test_points_score_as_points() -> None:
     point = torch.zeros(60, 3)
     score = pairwise_tm([point], [walk(60, 13)[0].float()])
     assert 0 < score.item() < 0.3
+
+
+@pytest.mark.skipif("SCIFLOW_MIRROR" not in os.environ, reason="reads the data set structures")
+def test_real_chains_score_about_as_published_code_says() -> None:
+    """Against tmtools 0.3.0, another search for the same maximum; both are lower bounds."""
+    chains: list[Tensor] = []
+    with tarfile.open(Path(os.environ["SCIFLOW_MIRROR"]) / "structures/complexes.tar.xz", "r|xz") as tar:
+        while len(chains) < 8:
+            member = tar.next()
+            assert member is not None
+            file = tar.extractfile(member)
+            chains += [c.atoms[:, 1] for c in parse_structure(file.read(), member.name)[0]] if file else []
+    rows = [
+        (2, 1, 0.995, 0.995),
+        (3, 1, 0.399, 0.272),
+        (6, 5, 0.342, 0.361),
+        (7, 6, 0.483, 0.483),
+        (5, 4, 0.234, 0.205),
+    ]
+    for i, j, over_i, over_j in rows:
+        found = pairwise_tm([chains[i], chains[j]])
+        torch.testing.assert_close(found[[0, 1], [1, 0]], torch.tensor([over_i, over_j]), atol=0.04, rtol=0)
