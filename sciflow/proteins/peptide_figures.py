@@ -60,7 +60,7 @@ def _side_chains(samples: Sequence[Bound], of: Sequence[Bound], library: Library
 
 def _sequences(samples: Sequence[Bound], of: Sequence[Bound], library: Library, complexes: int) -> tuple[Figure, str]:
     figure = Figure(figsize=(9, 6), layout="constrained")
-    places, kinds, logo = (figure.add_subplot(2, 2, place) for place in (1, 2, 3))
+    places, kinds, logo = (figure.add_subplot(2, *place) for place in ((2, 1), (2, 2), (1, 2)))
     longest = max(int(native.peptide.sum()) for native in of)
     right, total = torch.zeros(longest), torch.zeros(longest)
     for s, native in zip(samples, of, strict=True):
@@ -79,7 +79,8 @@ def _sequences(samples: Sequence[Bound], of: Sequence[Bound], library: Library, 
     _logo(logo, [s.aatype[s.peptide] for s in samples[::complexes]], sequence(of[0].aatype[of[0].peptide]))
     return figure, (
         "Sequences: recovery by place (left; chance is by frequencies of training peptides), amino acids of samples "
-        "and crystals (right), and the letters drawn for the first complex above those of its crystal (below)."
+        "and crystals (right), and the letters drawn for the first complex above those of its crystal (below; coloured "
+        "where they agree)."
     )
 
 
@@ -91,14 +92,16 @@ def _logo(axis: Axes, drawn: Sequence[torch.Tensor], native: str) -> None:
             axis.bar(place, height, 0.9, base, color=SAMPLED if AMINO_ACIDS[kind] == native[place] else "#DDDDDD")
             axis.text(place, base + height / 2, AMINO_ACIDS[kind], ha="center", va="center", fontsize=9)
             base += height
-    axis.set(xticks=range(len(native)), xticklabels=list(native), ylabel="share of samples", ylim=(0, 1))
+    axis.set(
+        xticks=range(len(native)), xticklabels=list(native), xlabel="crystal", ylabel="share of samples", ylim=(0, 1)
+    )
 
 
 def _poses(samples: Sequence[Bound], of: Sequence[Bound]) -> tuple[Figure, str]:
     figure = Figure(figsize=(10, 6.5), layout="constrained")
     apart = [float((s.ca - native.ca).square().sum(-1).mean().sqrt()) for s, native in zip(samples, of, strict=True)]
     histogram = figure.add_subplot(2, 2, 1)
-    histogram.hist(apart, 20, color=SAMPLED)
+    histogram.hist(apart, 20, (0, max(*apart, 1.0)), color=SAMPLED)
     histogram.set(xlabel="RMSD of Cα [nm]", ylabel="samples")
     best = int(np.argsort(apart)[len(apart) // 2])
     sample, native = samples[best], of[best]

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, require_above
 from ..manifolds import SO3, Euclidean, FlatTorus, Product, Simplex
 from ..rng import step_generator
 from ..study import Evaluation
@@ -61,6 +61,10 @@ class PocketStudy:
 
     def __post_init__(self) -> None:
         check_tasks(self.tasks)
+        require_above(0, "study.pocket.", self.pocket, "radius", "most", "longest")
+        require_above(-1, "study.", self, "pieces")
+        if not 0 < self.held_out < 0.5:
+            raise InputError(f"study.held_out={self.held_out} must be above 0 and below 0.5")
         for name in (self.task, *self.tasks):
             if name not in COMPLEX_TASKS:
                 raise InputError(f"study.task={name}: a peptide has {', '.join(COMPLEX_TASKS)}")

@@ -234,6 +234,10 @@ def test_crystals_as_samples_are_written_and_judged(folder, data, tmp_path) -> N
 def test_settings_that_are_wrong_are_one_line(tmp_path) -> None:
     with pytest.raises(InputError, match=r"study\.task=motif: a peptide has codesign, fixbb, packing, docking"):
         PocketStudy(task="motif")
+    with pytest.raises(InputError, match=r"study\.pocket\.radius=0 must be greater than 0"):
+        PocketStudy(pocket=Pocket(radius=0))
+    with pytest.raises(InputError, match=r"study\.held_out=0\.5 must be above 0 and below 0\.5"):
+        PocketStudy(held_out=0.5)
     (tmp_path / "a").mkdir()
     write_structure([Chain("a", "A", *_glycines())], tmp_path / "a" / "a.pdb")
     with pytest.raises(InputError, match=r"no complex of a peptide and a receptor \(a: one chain only, left out\)"):
