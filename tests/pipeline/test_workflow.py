@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -14,7 +15,7 @@ pytestmark = pytest.mark.e2e
 MOONS = str(ROOT / "docs" / "examples" / "two_moons.py")
 
 
-def _snakemake(folder: Path, runs: dict[str, object], *args: str) -> str:
+def _snakemake(folder: Path, runs: dict[str, dict[str, Any]], *args: str) -> str:
     (folder / "runs.yaml").write_text(yaml.safe_dump({"results": "results", "runs": runs}))
     command = [sys.executable, "-m", "snakemake", "-s", str(ROOT / "workflows" / "Snakefile"), "--cores", "2"]
     done = subprocess.run(
@@ -31,12 +32,12 @@ def _snakemake(folder: Path, runs: dict[str, object], *args: str) -> str:
 
 def _jobs(text: str) -> dict[str, int]:
     """Job counts of a dry run."""
-    rules = ("prepare", "train", "sample", "evaluate")
+    rules = ("prepare", "rectify", "train", "sample", "evaluate")
     rows = [line.split() for line in text.rpartition("Job stats:")[2].splitlines()]
     return {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[0] in rules}
 
 
-def _runs(*, n: int = 30, steps: int = 20, rows: int = 100) -> dict[str, object]:
+def _runs(*, n: int = 30, steps: int = 20, rows: int = 100) -> dict[str, dict[str, Any]]:
     tiny = ["depth=1", f"trainer.steps={steps}", "trainer.batch_size=16", "sampler.steps=2"]
     return {
         "first": {"study": MOONS, "overrides": [*tiny, "width=8", f"data.rows={rows}", f"n={n}"]},
@@ -61,6 +62,28 @@ def test_two_runs_side_by_side(tmp_path: Path) -> None:
 
     _snakemake(tmp_path, _runs(), "--report", "report.html")
     assert "Held-out data (left) and samples of the flow (right)" in (tmp_path / "report.html").read_text()
+
+
+def test_a_run_on_the_pairs_of_another(tmp_path: Path) -> None:
+    """Evaluated on the data of the first, as would be a third on the pairs of the second."""
+    runs = _runs()
+    del runs["second"]
+    fast = ["depth=1", "width=8", "data.rows=100", "trainer.steps=10", "trainer.batch_size=16", "sampler.steps=1"]
+    runs["fast"] = {"study": MOONS, "pairs": "first", "rectify": ["n=40"], "overrides": [*fast, "n=20"]}
+    assert "rectify: 40 of 40 pairs kept" in _snakemake(tmp_path, runs)
+    results = tmp_path / "results"
+    assert (results / "fast" / "metrics.json").exists()
+    assert not (results / "fast" / "data").exists()
+    meta = json.loads((results / "fast" / "pairs" / "meta.json").read_text())
+    assert (meta["pairs"]["kept"], meta["sha256"]["test.safetensors"]) == (40, _sha256(results / "first" / "data"))
+
+    runs["faster"] = {**runs["fast"], "pairs": "fast"}
+    runs["fast"]["rectify"] = ["n=41"]
+    assert _jobs(_snakemake(tmp_path, runs, "-n")) == {"rectify": 2, "train": 2, "sample": 2, "evaluate": 2}
+
+
+def _sha256(data: Path) -> str:
+    return json.loads((data / "meta.json").read_text())["sha256"]["test.safetensors"]
 
 
 @pytest.mark.parametrize("config", ["config.yaml", "ala2-fm.yaml"])

@@ -35,10 +35,11 @@ wildcard_constraints:
 
 
 for name, run in RUNS.items():
-    if run.get("data", name) not in RUNS:
-        raise WorkflowError(
-            f"run {name}: data: {run['data']} is not a run; runs are {', '.join(RUNS)}"
-        )
+    for key in ("data", "pairs"):
+        if run.get(key, name) not in RUNS:
+            raise WorkflowError(
+                f"run {name}: {key}: {run[key]} is not a run; runs are {', '.join(RUNS)}"
+            )
 
 
 for name, run in RUNS.items():  # a typo stops before any job, not when its stage starts
@@ -75,14 +76,46 @@ def own_files(wildcards):
     return [name for name in named if name and Path(name).is_file()]
 
 
+def data_run(name):
+    """The run that prepared the data of a run: itself, the one it names, or that of the run whose pairs it takes."""
+    run = RUNS[name]
+    if "data" in run or "pairs" not in run:
+        return run.get("data", name)
+    return data_run(run["pairs"])
+
+
 def data_folder(wildcards):
-    """The prepared data that a run uses, its own or another run's."""
-    return f"{RESULTS}/{RUNS[wildcards.run].get('data', wildcards.run)}/data"
+    """The prepared data that a run is sampled for and evaluated on."""
+    return f"{RESULTS}/{data_run(wildcards.run)}/data"
+
+
+def training_folder(wildcards):
+    """What a run is trained on: prepared data, or pairs of another run's model."""
+    if "pairs" in RUNS[wildcards.run]:
+        return f"{RESULTS}/{wildcards.run}/pairs"
+    return data_folder(wildcards)
 
 
 def prepared(wildcards):
     names = ["train.safetensors", "val.safetensors", "test.safetensors", "meta.json"]
     return [f"{data_folder(wildcards)}/{name}" for name in names]
+
+
+def training_data(wildcards):
+    if "pairs" not in RUNS[wildcards.run]:
+        return prepared(wildcards)
+    names = ["pairs_train", "pairs_val", "initial"]
+    folder = training_folder(wildcards)
+    return [*(f"{folder}/{name}.safetensors" for name in names), f"{folder}/meta.json"]
+
+
+def rectify_overrides(wildcards):
+    """How pairs are drawn: as the other run draws its samples, but for `rectify` of this one."""
+    run = RUNS[wildcards.run]
+    sampled = [
+        o for o in RUNS[run["pairs"]].get("overrides", []) if stage_of(o) == "sample"
+    ]
+    return [*sampled, *run.get("rectify", [])]
 
 
 def captions():

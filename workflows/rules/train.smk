@@ -1,6 +1,6 @@
 rule train:
     input:
-        prepared,
+        training_data,
         files=own_files,
     output:
         model=f"{RESULTS}/{{run}}/model/model.safetensors",
@@ -29,7 +29,7 @@ rule train:
         version=__version__,
         study=study,
         overrides=overrides("prepare", "train"),
-        data=data_folder,
+        data=training_folder,
         out=subpath(output.model, parent=True),
         state=f"{RESULTS}/{{run}}/.state",
     shell:
