@@ -50,8 +50,13 @@ for name, metric in crystal.items():
 for name, (value, there) in {"Cα–Cα": native.ca_ca(), "C–N": native.c_n()}.items():
     lengths = 10 * value[there]
     print(f"{name}: median {lengths.median():.3f}, mean {lengths.mean():.3f} ± {lengths.std():.3f} Å")
-clashes, residues = native.clashes()
-print(f"clashes, all clusters: {100 * clashes[residues].mean():.3f} per 100 residues")
+kinds = native.secondary_structure()
+shares = "/".join(f"{(kinds[native.mask] == kind).double().mean():.3f}" for kind in range(3))
+(clashes, residues), (size, chain) = native.clashes(), native.size()
+print(
+    f"all clusters: helix/strand/coil {shares}, clashes {100 * clashes[residues].mean():.3f} per 100 residues, "
+    f"radius of gyration {10 * size[chain].mean():.2f} Å N^0.38"
+)
 
 traces = native.traces
 pairs = [torch.randperm(len(traces), generator=torch.Generator().manual_seed(k))[:2].tolist() for k in range(PAIRS)]
