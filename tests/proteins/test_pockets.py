@@ -15,6 +15,8 @@ import torch
 from sciflow.errors import InputError
 from sciflow.manifolds import SO3, tree_map
 from sciflow.manifolds.quaternion import rotate
+from sciflow.pipeline import evaluate, load_config, prepare, sample, train
+from sciflow.pipeline.config import read_config
 from sciflow.proteins.clusters import shared_words
 from sciflow.proteins.complexes import Complex, Pocket, bound, pieces, read_complexes
 from sciflow.proteins.files import write_structure
@@ -271,3 +273,25 @@ def test_floors_of_real_complexes(tmp_path) -> None:
     assert abs(metrics["recovery"].floor - 0.103) < 0.06
     assert metrics["peptide_bonds_valid"].reference > 0.95
     assert metrics["clashes"].reference < 0.2
+
+
+@pytest.mark.e2e
+def test_one_model_serves_its_tasks_from_files_to_files(folder, tmp_path) -> None:
+    small = ["model.width=16", "model.pair_width=8", "model.depth=1", "model.heads=2", "trainer.steps=3", "n=3"]
+    every = [f"study.tasks.{task}=1" for task in TASKS]
+    config = load_config(
+        "pocket_peptides", [f"study.path={folder}", "study.pieces=10", *every, *small, "sampler.steps=2"]
+    )
+    prepare(config, tmp_path / "data")
+    train(config, tmp_path / "data", tmp_path / "model")
+    for task, expected in {"codesign": {"rmsd", "recovery", "clashes"}, "packing": {"chi1_mae", "clashes"}}.items():
+        config = read_config(tmp_path / "model/config.yaml", [f"study.task={task}"])
+        out = tmp_path / task
+        samples = sample(config, tmp_path / "data", tmp_path / "model", out / "samples")
+        assert samples.cond is not None
+        held = samples.cond["context"]
+        for name, value in samples.x.items():
+            assert torch.equal(value[held], samples.cond["x"][name][held])
+        assert len(list((out / "samples").glob("*.cif"))) == len(list((out / "samples").glob("*.pdb"))) == 3
+        metrics = evaluate(config, tmp_path / "data", out / "samples", out).metrics
+        assert expected <= set(metrics)
