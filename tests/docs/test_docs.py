@@ -15,6 +15,7 @@ from sciflow.pipeline.config import load_config
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+EXAMPLES = ("ala2", "backbones")  # what a command without study= may belong to
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -50,7 +51,15 @@ def test_sciflow_commands_parse(args: list[str]) -> None:
     parsed = _parser(args[0]).parse_intermixed_args(args[1:])
     settings = getattr(parsed, "overrides", [])
     studies = [s.removeprefix("study=") for s in settings if s.startswith("study=")]
-    load_config(studies[0] if studies else "ala2", [s for s in settings if not s.startswith("study=")])
+    settings = [s for s in settings if not s.startswith("study=")]
+    refused = []
+    for study in studies or EXAMPLES:
+        try:
+            load_config(study, settings)
+            return
+        except InputError as error:
+            refused.append(error)
+    raise refused[0]
 
 
 @pytest.mark.parametrize("args", commands("snakemake"), ids=" ".join)
@@ -74,10 +83,12 @@ def test_lists_of_runs_are_valid(text: str) -> None:
         load_config(run["study"], run["overrides"])
 
 
-def test_settings_that_the_text_names_exist() -> None:
-    tree = load_config("ala2").tree
+@pytest.mark.parametrize("study", EXAMPLES)
+def test_settings_that_the_text_names_exist(study: str) -> None:
+    tree = load_config(study).tree
     sections = {**tree, **tree["study"]}
-    named = {key for page in PAGES for key in re.findall(r"`(\w+\.\w+)(?:=[^`]*)?`", page.read_text())}
+    pages = [page for page in PAGES if ("proteins" in page.stem) == (study == "backbones")]
+    named = {key for page in pages for key in re.findall(r"`(\w+\.\w+)(?:=[^`]*)?`", page.read_text())}
     files = (".safetensors", ".csv", ".png", ".json", ".yaml", ".py")
     settings = [key.split(".") for key in sorted(named) if key.split(".")[0] in sections and not key.endswith(files)]
     assert settings
