@@ -26,6 +26,7 @@ class FrameFlow:
         width, pair_width, depth, heads: of the network.
         rate: of the rotations' schedule in sampling.
         loss: weights of its terms.
+        earliness: training draws the times ``u ** earliness``, u uniform.
     """
 
     width: int = 128
@@ -34,9 +35,10 @@ class FrameFlow:
     heads: int = 8
     rate: float = 10.0
     loss: ProteinLoss = field(default_factory=ProteinLoss)
+    earliness: float = 1.0
 
     def __post_init__(self) -> None:
-        require_above(0, "model.", self, "width", "pair_width", "depth", "heads", "rate")
+        require_above(0, "model.", self, "width", "pair_width", "depth", "heads", "rate", "earliness")
         if self.width % self.heads:
             raise InputError(f"model.heads={self.heads} must divide model.width={self.width}")
 
@@ -45,4 +47,4 @@ class FrameFlow:
         even: dict[str, Schedule] = {name: Linear() for name in manifold.factors}
         ahead = GeodesicPath(manifold, even | {"rotation": Exponential(self.rate)})
         field = ProteinField(ahead, self.width, self.pair_width, self.depth, self.heads)
-        return ProteinModel(field, GeodesicPath(manifold, even), scale, tasks, self.loss)
+        return ProteinModel(field, GeodesicPath(manifold, even), scale, tasks, self.loss, self.earliness)

@@ -48,10 +48,17 @@ class ProteinModel(Model):
         scale: [nm] of the normal law that translations start from.
         tasks: how often each task is drawn in training, see ``tasks.TASKS``.
         loss: weights of its terms.
+        earliness: training draws the times ``u ** earliness``, u uniform: above 1 it dwells where samples start.
     """
 
     def __init__(
-        self, field: Field, path: GeodesicPath, scale: float, tasks: Mapping[str, float], loss: ProteinLoss
+        self,
+        field: Field,
+        path: GeodesicPath,
+        scale: float,
+        tasks: Mapping[str, float],
+        loss: ProteinLoss,
+        earliness: float = 1.0,
     ) -> None:
         super().__init__()
         assert isinstance(path.manifold, Product)
@@ -61,6 +68,7 @@ class ProteinModel(Model):
         self.prior = ProteinPrior(path.manifold, scale)
         self.tasks = dict(tasks)
         self.objective = loss
+        self.earliness = earliness
 
     @property
     def coupler(self) -> ProteinCoupler:  # type: ignore[override]
@@ -73,7 +81,7 @@ class ProteinModel(Model):
         """
         coupled = batch if "weight" in batch else self.coupler(batch, generator)
         weight, cond = coupled["weight"], self._conditions(coupled)
-        t = stratified(weight, generator)
+        t = stratified(weight, generator) ** self.earliness
         with torch.autocast(weight.device.type, enabled=False):  # mixed precision is for networks, not for geodesics
             drawn = self.path.sample(coupled["x0"], coupled["x"], t)
             drawn = replace(drawn, x_t=hold(drawn.x_t, coupled["x"], coupled))

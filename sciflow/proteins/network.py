@@ -16,6 +16,7 @@ __all__ = ["ProteinField"]
 
 State = dict[str, Tensor]
 
+_NOISE = 0.2  # what an angle of t = 0 counts for in its own answer
 _REACH = 32  # residues along the chain that are told apart
 _WAVES, _LONGEST = 16, 1024  # of places in the chain: wavelengths from 4 residues on
 _DISTANCES = torch.linspace(0.3, 2.1, 19)  # nm: centres, one width apart, from neighbours to where contacts have ended
@@ -96,8 +97,9 @@ class ProteinField(Field):
         with torch.autocast(t.device.type, enabled=False):
             if self.torsions is not None:
                 sine, cosine = self.torsions(h).chunk(2, -1)
-                angle = x["torsions"]  # small answers stay near it, large ones need not know it
-                end["torsions"] = torch.atan2(angle.sin() + sine, angle.cos() + cosine)
+                angle = x["torsions"]  # of early ones small answers leave nothing, of late ones most
+                kept = (_NOISE + (1 - _NOISE) * t)[:, None, None]
+                end["torsions"] = torch.atan2(kept * angle.sin() + sine, kept * angle.cos() + cosine)
             if self.sequence is not None:
                 end["sequence"] = self.sequence(h).softmax(-1)
         return {name: x[name].where(fixed[name][..., None], end[name]) for name in x}
