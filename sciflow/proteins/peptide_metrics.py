@@ -11,7 +11,7 @@ from ..manifolds import SO3, wrap
 from ..manifolds.quaternion import rotate
 from ..rng import step_generator
 from ..study import Metric
-from .frames import dihedral
+from .frames import all_atoms, dihedral, frames
 from .residues import AMINO_ACIDS, SYMMETRIC
 from .tm import superpose
 
@@ -139,7 +139,8 @@ def peptide_metrics(
     crystals themselves, whose bonds and clashes are not all ideal. Floors: for poses the crystal's own peptide, its
     centre moved to that of the pocket and turned at random; for its shape a straight strand; for basins always strand;
     for sequences always proline (``recovery_background``: draws by the frequencies of training peptides); for side
-    chains the commonest rotamer of the training receptors (``chi…_uniform``: uniform angles).
+    chains, and their clashes on a given backbone, the commonest rotamer of the training receptors (``chi…_uniform``:
+    uniform angles).
     """
     of = [natives[i % len(natives)] for i in range(len(samples))]
     mine = [_counts(sample, native, hidden) for sample, native in zip(samples, of, strict=True)]
@@ -208,8 +209,10 @@ def _floor(native: Bound, hidden: Hidden, library: Library, seed: int, i: int) -
     pose = replace(native, atoms=atoms if hidden.frames else native.atoms, aatype=proline)
     counts = _counts(pose, native, replace(hidden, torsions=False))
     if hidden.torsions:
-        chi = library.modes.to(native.torsions)[native.aatype.clamp_max(19)]
-        counts |= _side_chains(replace(native, torsions=torch.cat([native.torsions[:, :1], chi], 1)), native)
+        packed = _packed(native, library)
+        counts |= _side_chains(packed, native)
+        if not hidden.frames:
+            counts["clashes"] = (float(packed.clashes()), float(native.peptide.sum()))
     if hidden.frames:
         straight = RISE * torch.arange(len(native.ca)).to(native.ca)[:, None] * torch.eye(3).to(native.ca)[0]
         right = native.basins()
@@ -217,6 +220,16 @@ def _floor(native: Bound, hidden: Hidden, library: Library, seed: int, i: int) -
         counts["basin_agreement"] = (float((right == 1).sum()), float((right >= 0).sum()))
         counts["peptide_bonds_valid"] = (0.0, 1.0)  # frames at random
     return counts
+
+
+def _packed(native: Bound, library: Library) -> Bound:
+    """The peptide with the commonest rotamer at each of its residues."""
+    chi = library.modes.to(native.torsions)[native.aatype.clamp_max(19)]
+    torsions = torch.cat([native.torsions[:, :1], chi], 1)
+    translation, rotation = frames(*native.atoms[:, :3].unbind(1))
+    state = {"translation": translation, "rotation": rotation, "torsions": torsions}
+    atoms, _ = all_atoms(state, native.aatype, native.peptide)
+    return replace(native, torsions=torsions, atoms=torch.where(native.peptide[:, None, None], atoms, native.atoms))
 
 
 def _other_floors(natives: Sequence[Bound], hidden: Hidden, library: Library) -> dict[str, Metric]:

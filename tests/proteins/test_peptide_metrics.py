@@ -10,6 +10,7 @@ from sciflow.manifolds import SO3
 from sciflow.manifolds.quaternion import rotate
 from sciflow.proteins.peptide_metrics import Bound, Hidden, Library, peptide_metrics, rotamers
 from sciflow.proteins.residues import AMINO_ACIDS, HAS_ATOM, HAS_TORSION, aatypes
+from sciflow.proteins.tensors import residues
 from sciflow.rng import step_generator
 
 ALL = Hidden(frames=True, torsions=True, sequence=True)
@@ -195,3 +196,21 @@ def test_the_commonest_rotamer_is_a_mean_within_its_well() -> None:
     torch.testing.assert_close(modes[kind, :2], wells[0], atol=0.01, rtol=0)
     assert not modes[kind, 2:].any()
     assert not modes[:kind].any()
+
+
+def test_the_floor_of_packing_is_the_crystal_where_its_rotamers_are_the_commonest(build) -> None:
+    chains = [build("FDERKMWY"), build("LLLLLLLL")]
+    parts = residues(chains)
+    atoms = torch.cat([chain.atoms + 0.35 * i for i, chain in enumerate(chains)])
+    torsions, peptide = parts["torsions"].double(), parts["chain"] == 0
+    native = Bound(
+        parts["aatype"], atoms, HAS_ATOM[parts["aatype"]], torsions, parts["torsion_mask"], torch.arange(16), peptide
+    )
+    modes = torch.zeros(20, 4, dtype=torch.float64)
+    modes[native.aatype[peptide]] = torsions[peptide, 1:]
+    library = Library(modes, LIBRARY.background)
+    metrics = peptide_metrics([native], [native], Hidden(frames=False, torsions=True, sequence=False), library)
+    assert metrics["clashes"].reference == metrics["clashes"].floor > 0
+    assert metrics["chi1_mae"].floor == pytest.approx(0, abs=1e-3)  # float32 torsions
+    other = peptide_metrics([native], [native], Hidden(False, True, False), Library(-modes, LIBRARY.background))
+    assert other["clashes"].floor != metrics["clashes"].floor
