@@ -90,6 +90,9 @@ class SequenceFamilyStudy:
         given = read_families(self.data.test) if self.data.test else []
         if given and len(given) + len(families) > 2:
             raise InputError(f"study.data.test={self.data.test}: scores one file beside one family; give one of each")
+        for other in given:
+            if unknown := set("".join(other.sequences)) - set("".join(s for f in families for s in f.sequences)):
+                raise InputError(f"{self.data.test}: has the letter {min(unknown)}, which the family has not; mend it")
         width = 1 + max(len(s) for f in families + given for s in f.sequences)
         columns = max(len(f.aligned[0]) if f.aligned else 0 for f in families)
         rows: dict[str, list[dict[str, Tensor]]] = {"train": [], "val": [], "test": []}
@@ -123,9 +126,10 @@ class SequenceFamilyStudy:
 
     def _clusters(self, family: Family) -> list[int]:
         """Clusters of sequences that chains of near ones join."""
-        n = len(family.sequences)
-        x = encode(family.sequences, max(map(len, family.sequences), default=0))
-        clusters = connected_components(_identities(x, x) > self.data.identity, directed=False)[1].tolist()
+        n, clusters = len(family.sequences), list(range(len(family.sequences)))
+        if n > 2:
+            x = encode(family.sequences, max(map(len, family.sequences)))
+            clusters = connected_components(_identities(x, x) > self.data.identity, directed=False)[1].tolist()
         if len(set(clusters)) < 3:
             raise InputError(
                 f"{family.name}: {n} distinct sequences in {len(set(clusters))} clusters, too few for three splits; "

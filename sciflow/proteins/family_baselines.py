@@ -11,6 +11,7 @@ __all__ = ["ProfileHMM"]
 
 _MATCH, _INSERT, _DELETE = range(3)
 _NEVER = -1e300
+_AT_ONCE = 32  # sequences whose posteriors are in memory together
 
 
 class ProfileHMM:
@@ -111,8 +112,9 @@ class ProfileHMM:
         It is the gradient of the log-density by the logarithms of the emissions.
         """
         match = self.match.clone().requires_grad_()
-        total = ProfileHMM(self.transitions, match, self.insert).log_prob(x).sum()
-        return torch.autograd.grad(total, match)[0]
+        hmm = ProfileHMM(self.transitions, match, self.insert)
+        parts = [torch.autograd.grad(hmm.log_prob(part).sum(), match)[0] for part in x.split(_AT_ONCE)]
+        return torch.stack(parts).sum(0)
 
     def _end(self, row: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         return _sum(torch.stack([part[:, -1] for part in row], -1) + self.transitions[-1, :, _MATCH])

@@ -83,7 +83,9 @@ def _family(path: Path) -> Family:
             dropped["the same as another"] += 1
         else:
             kept[sequence] = name, row
-    names, kept_rows = (list(part) for part in zip(*kept.values(), strict=True)) if kept else ([], [])
+    if not kept:
+        raise InputError(f"{path}: all {len(rows)} sequences have ambiguous letters, or none; give others")
+    names, kept_rows = (list(part) for part in zip(*kept.values(), strict=True))
     return Family(path.stem, names, list(kept), kept_rows if len(lengths) == 1 else None, dropped)
 
 

@@ -96,7 +96,7 @@ def family_metrics(s: Sequences, nearest: Mapping[str, np.ndarray]) -> dict[str,
     )
     metrics["copies"] = Metric(float(np.mean([d in copies for d in drawn])), n=len(drawn), reference=0.0)
     metrics["unique"] = Metric(len(set(drawn)) / len(drawn), n=len(drawn), reference=1.0)
-    spread = [wasserstein_distance(_lengths(x), lengths) for x in (s.x, s.train["x"])]
+    spread = [float(wasserstein_distance(_lengths(x), lengths)) for x in (s.x, s.train["x"])]
     metrics["length_distance"] = Metric(spread[0], n=len(drawn), reference=spread[1], unit="letters")
     if s.aligned:
         odds = [

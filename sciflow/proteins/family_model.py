@@ -12,7 +12,7 @@ from ..errors import InputError, require_above
 from ..rng import Generator, step_generator, uniform
 from ..training import Model, Samples
 from .family_files import alphabet
-from .family_network import SequenceSetTransformer
+from .family_network import Memory, SequenceSetTransformer
 
 __all__ = ["FamilyModel", "FamilyTransformer"]
 
@@ -49,7 +49,7 @@ class FamilyModel(Model):
         share = torch.rand(len(batch["x"]), 1, generator=generator, device=generator.device)
         drawn = torch.rand(len(share), len(pool), generator=generator, device=generator.device) < share
         visible = self._related(batch, pool) & drawn.to(pool.device)
-        logp = self._log_prob(batch["x"], self.known_x[pool][None], visible)
+        logp = self._log_prob(batch["x"], self.network.remember(self.known_x[pool][None]), visible)
         return -logp / ((batch["x"] < self.network.end).sum(1) + 1)
 
     @torch.no_grad()
@@ -88,16 +88,14 @@ class FamilyModel(Model):
         cond = cond or {"family": torch.zeros(len(x), dtype=torch.long, device=x.device)}
         found = []
         for k in range(self.draws):
-            parts = []
-            for rows in torch.arange(len(x), device=x.device).split(_SCORED):
-                own = {name: cond[name][rows] for name in ("family", "cluster") if name in cond}
-                pool = self._pool(cond["family"], step_generator(0, k, device=x.device))
-                parts.append(self._log_prob(x[rows], self.known_x[pool][None], self._related(own, pool)))
-            found.append(torch.cat(parts))
+            pool = self._pool(cond["family"], step_generator(0, k, device=x.device))
+            memory, visible = self.network.remember(self.known_x[pool][None]), self._related(cond, pool)
+            rows = zip(x.split(_SCORED), visible.split(_SCORED), strict=True)
+            found.append(torch.cat([self._log_prob(part, memory, seen) for part, seen in rows]))
         return torch.stack(found).logsumexp(0) - math.log(self.draws)
 
-    def _log_prob(self, x: Tensor, context: Tensor, visible: Tensor) -> Tensor:
-        logp = self.network(x, self.network.remember(context), visible).double()
+    def _log_prob(self, x: Tensor, memory: Memory, visible: Tensor) -> Tensor:
+        logp = self.network(x, memory, visible).double()
         counted = torch.nn.functional.pad(x < self.network.end, (1, 0), value=True)[:, : x.shape[1]]  # and one end
         return logp.gather(2, x[..., None])[..., 0].masked_fill(~counted, 0).sum(1)
 

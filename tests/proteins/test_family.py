@@ -121,7 +121,7 @@ def test_samples_follow_their_density(model: FamilyModel) -> None:
     model.context = 4  # all of a family: the context is the same, whatever was drawn
     drawn = model.sample(200, None, step_generator(0))
     ended = (drawn.x < NOTHING).sum(1) < model.longest  # type: ignore[operator]
-    assert ended.sum() > 100
+    assert ended.sum() > 50
     logp = model.log_prob(drawn.x, None)
     torch.testing.assert_close(logp[ended], drawn.logq[ended], rtol=0, atol=1e-8)  # type: ignore[index]
 
@@ -255,6 +255,8 @@ def test_formats_agree(tmp_path: Path) -> None:
         ("", "holds no sequences"),
         ("GGCAU\n", "neither FASTA"),
         (">a\nGGCAU\n", "1 distinct sequences in 1 clusters"),
+        (">a\nMKX\n>b\nMBL\n", "all 2 sequences have ambiguous letters"),
+        (">a\nGGCAU\n>b\nCCGUA\n", "2 distinct sequences in 2 clusters"),
         (">a\nGG-AU\n>b\nGGCAU\n>c\nGG-A\n", "c has 4 columns, most others 5"),
         (">a\nMKV1L\n>b\nMKVLL\n", "a has the letter '1'"),
     ],
@@ -298,3 +300,6 @@ def test_from_a_file_to_a_report(tmp_path: Path, aligned: bool) -> None:
     one = load_config("sequence_family", [*overrides, f"data.path={folder / 'one.fa'}", f"data.test={own}"])
     prepare(one, tmp_path / "other")
     assert (tmp_path / "other" / "test.fasta").read_text() == ">variant\nWLKEWLK\n"
+    own.write_text(">variant\nWLKFWLK\n")
+    with pytest.raises(InputError, match=r"mine\.fa: has the letter F"):
+        prepare(one, tmp_path / "refused")
