@@ -1,6 +1,5 @@
 """Families of sequences as a model: a loss, samples and densities, each given homologues of the training set."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -27,15 +26,14 @@ class FamilyModel(Model):
         network: of the next letter.
         known: the training set: ``x`` (N, L), ``family`` (N,), ``cluster`` (N,).
         context: homologues that a sequence is given.
-        draws: contexts that a density is averaged over.
         longest: letters after which a sample is ended.
     """
 
     def __init__(
-        self, network: SequenceSetTransformer, known: Mapping[str, Tensor], context: int, draws: int, longest: int
+        self, network: SequenceSetTransformer, known: Mapping[str, Tensor], context: int, longest: int
     ) -> None:
         super().__init__()
-        self.network, self.context, self.draws, self.longest = network, context, draws, longest
+        self.network, self.context, self.longest = network, context, longest
         for name in ("x", "family", "cluster"):
             self.register_buffer(f"known_{name}", known[name], persistent=False)
 
@@ -81,18 +79,15 @@ class FamilyModel(Model):
         return Samples(x, logq, nfe=place + 1)
 
     def log_prob(self, x: Any, cond: dict[str, Tensor] | None = None, tolerance: float = 1e-5) -> Tensor:
-        """Log-densities (B,) in nats, averaged (as densities) over contexts that are always the same.
+        """Log-densities (B,) in nats, given homologues that are always the same.
 
         ``cond["family"] (B,)`` as in :meth:`sample`. Exact but for rounding: ``tolerance`` is of other models.
         """
         cond = cond or {"family": torch.zeros(len(x), dtype=torch.long, device=x.device)}
-        found = []
-        for k in range(self.draws):
-            pool = self._pool(cond["family"], step_generator(0, k, device=x.device))
-            memory, visible = self.network.remember(self.known_x[pool][None]), self._related(cond, pool)
-            rows = zip(x.split(_SCORED), visible.split(_SCORED), strict=True)
-            found.append(torch.cat([self._log_prob(part, memory, seen) for part, seen in rows]))
-        return torch.stack(found).logsumexp(0) - math.log(self.draws)
+        pool = self._pool(cond["family"], step_generator(0, device=x.device))
+        memory, visible = self.network.remember(self.known_x[pool][None]), self._related(cond, pool)
+        rows = zip(x.split(_SCORED), visible.split(_SCORED), strict=True)
+        return torch.cat([self._log_prob(part, memory, seen) for part, seen in rows])
 
     def _log_prob(self, x: Tensor, memory: Memory, visible: Tensor) -> Tensor:
         logp = self.network(x, memory, visible).double()
@@ -119,7 +114,6 @@ class FamilyTransformer:
     Attributes:
         width, depth, heads, dropout: of the network.
         context: homologues that a sequence is given.
-        draws: contexts that a density is averaged over.
     """
 
     width: int = 64
@@ -127,10 +121,9 @@ class FamilyTransformer:
     heads: int = 4
     dropout: float = 0.1
     context: int = 8
-    draws: int = 4
 
     def __post_init__(self) -> None:
-        require_above(0, "model.", self, "width", "depth", "heads", "context", "draws")
+        require_above(0, "model.", self, "width", "depth", "heads", "context")
         if self.width % (2 * self.heads):
             raise InputError(f"model.width={self.width} must be a multiple of 2·model.heads={2 * self.heads}")
         if not 0 <= self.dropout < 1:
@@ -139,4 +132,4 @@ class FamilyTransformer:
     def build(self, known: Mapping[str, Tensor]) -> FamilyModel:
         """An untrained model of the training set; samples are ended at one and a half times its longest sequence."""
         network = SequenceSetTransformer(alphabet(known["x"]), self.width, self.depth, self.heads, self.dropout)
-        return FamilyModel(network, known, self.context, self.draws, int(1.5 * known["x"].shape[1]))
+        return FamilyModel(network, known, self.context, int(1.5 * known["x"].shape[1]))

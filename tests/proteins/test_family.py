@@ -17,7 +17,7 @@ from sciflow.proteins.family_model import FamilyModel, FamilyTransformer
 from sciflow.proteins.family_network import SequenceSetTransformer
 from sciflow.rng import sample_generators, step_generator
 
-TINY = ["model.width=8", "model.depth=1", "model.heads=1", "model.context=3", "model.draws=2"]
+TINY = ["model.width=8", "model.depth=1", "model.heads=1", "model.context=3"]
 FAMILY = [
     "GGCAUCG-UA",
     "GGCAUCGAUA",
@@ -105,7 +105,7 @@ def model() -> FamilyModel:
         "family": torch.tensor([0, 0, 0, 0, 1, 1, 1, 1]),
         "cluster": torch.tensor([0, 0, 1, 2, 3, 4, 5, 5]),
     }
-    built = FamilyTransformer(width=16, depth=1, heads=2, context=2, draws=2).build(known).double().eval()
+    built = FamilyTransformer(width=16, depth=1, heads=2, context=2).build(known).double().eval()
     for p in built.parameters():
         torch.nn.init.normal_(p, std=0.5)
     return built
