@@ -60,7 +60,8 @@ def _side_chains(samples: Sequence[Bound], of: Sequence[Bound], library: Library
 
 def _sequences(samples: Sequence[Bound], of: Sequence[Bound], library: Library, complexes: int) -> tuple[Figure, str]:
     figure = Figure(figsize=(9, 6), layout="constrained")
-    places, kinds, logo = (figure.add_subplot(2, *place) for place in ((2, 1), (2, 2), (1, 2)))
+    grid = figure.add_gridspec(2, 2)
+    places, kinds, logo = (figure.add_subplot(place) for place in (grid[0, 0], grid[0, 1], grid[1, :]))
     longest = max(int(native.peptide.sum()) for native in of)
     right, total = torch.zeros(longest), torch.zeros(longest)
     for s, native in zip(samples, of, strict=True):
@@ -101,7 +102,7 @@ def _poses(samples: Sequence[Bound], of: Sequence[Bound]) -> tuple[Figure, str]:
     figure = Figure(figsize=(10, 6.5), layout="constrained")
     apart = [float((s.ca - native.ca).square().sum(-1).mean().sqrt()) for s, native in zip(samples, of, strict=True)]
     histogram = figure.add_subplot(2, 2, 1)
-    histogram.hist(apart, 20, (0, max(*apart, 1.0)), color=SAMPLED)
+    histogram.hist(apart, 20, range=(0, max(1.0, *apart)), color=SAMPLED)
     histogram.set(xlabel="RMSD of Cα [nm]", ylabel="samples")
     best = int(np.argsort(apart)[len(apart) // 2])
     sample, native = samples[best], of[best]
