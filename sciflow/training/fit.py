@@ -34,7 +34,7 @@ VALIDATIONS = 20  # times the validation loss is computed
 VALIDATION_SAMPLES = 4096  # samples it is computed on; fewer are taken several times, with other noise
 FEWEST = 256  # of them, however short the training
 PRECISIONS = ("32-true", "64-true", "bf16-mixed")  # float16 would need the scaler's state in the checkpoint
-KEEP = ("last", "best")
+KEEP = ("last", "best", "auto")
 PATIENCE = 10  # steps in a row without a finite gradient, before training gives up
 
 
@@ -50,7 +50,8 @@ class TrainerConfig:
         warmup: steps of the warm-up.
         clip: the gradient's norm is cut to this.
         ema: decay of the averaged weights, which are the ones saved.
-        keep: ``last``, or ``best``: the averaged weights of the lowest validation loss.
+        keep: ``last``, or ``best``: the averaged weights of the lowest validation loss; ``auto`` is ``best`` where that
+            is what training lowers.
         devices: processes, one a device; more than one are started by ``torchrun``.
         precision: ``32-true``, ``64-true``, or ``bf16-mixed``: networks in bfloat16, data and weights in float32.
         compile: compile the transform of a flow: minutes at the start, for long trainings on a GPU.
@@ -183,7 +184,8 @@ def fit(
                 checkpoint.save(last_checkpoint, model, optimizer, ema, run)
                 saved_at = time.monotonic()
 
-    ema.finish(best=trainer.keep == "best" and math.isfinite(run.best_loss))
+    best = trainer.keep == "best" or (trainer.keep == "auto" and model.validated)
+    ema.finish(best=best and math.isfinite(run.best_loss))
     if out is not None and fabric.is_global_zero:
         Path(out).mkdir(parents=True, exist_ok=True)
         save_tensors(model.state_dict(), Path(out) / "model.safetensors")

@@ -81,6 +81,9 @@ class Model(nn.Module, ABC):
     #: Energies of a target that training has asked for so far.
     evaluations: int = 0
 
+    #: Whether the weights of the lowest validation loss are the best ones.
+    validated: bool = True
+
     @abstractmethod
     def loss(self, batch: Mapping[str, Any], generator: torch.Generator) -> Tensor:
         """Loss of each sample, (B,). ``batch["x"]`` is the data, every other key conditions it."""
@@ -261,6 +264,10 @@ class FlowModel(Model):
     @property
     def evaluations(self) -> int:  # type: ignore[override]
         return self.objective.evaluations
+
+    @property
+    def validated(self) -> bool:  # type: ignore[override]
+        return self.objective.validated
 
     def loss(self, batch: Mapping[str, Any], generator: torch.Generator) -> Tensor:
         _unconditional([key for key in batch if key not in ("x", "force")])

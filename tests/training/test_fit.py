@@ -121,6 +121,21 @@ def test_best_weights_are_those_of_the_lowest_validation_loss(dataset: Safetenso
     assert torch.equal(best, resumed)  # from the checkpoint of the last step
 
 
+@pytest.mark.parametrize("validated", [True, False])
+def test_kept_weights_are_the_best_where_validation_says_so(
+    dataset: SafetensorsDataset, tmp_path: Path, validated: bool
+) -> None:
+    trainer = dataclasses.replace(TRAINER, lr=1.0, warmup=0)
+
+    def fitted(keep: str) -> torch.Tensor:
+        model = Passing()
+        model.validated = validated
+        return fit(model, dataset, dataclasses.replace(trainer, keep=keep), val=dataset).mean
+
+    assert torch.equal(fitted("auto"), fitted("best" if validated else "last"))
+    assert not torch.equal(fitted("best"), fitted("last"))
+
+
 def test_workers_couple_as_the_main_process_does(tmp_path: Path) -> None:
     torus = FlatTorus(2)
     save_tensors({"x": torus.random(40, generator=step_generator(0)), "label": torch.arange(40)}, tmp_path / "x")

@@ -24,6 +24,8 @@ class Loss(ABC):
 
     memory: ClassVar[tuple[str, ...]] = ("evaluations",)
     needs_energy: ClassVar[bool] = True
+    #: Whether the likelihood of held-out data says which weights are the best; of biased data it may not.
+    validated: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         #: Target energies (with or without force) computed so far, one a sample.

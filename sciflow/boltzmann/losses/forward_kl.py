@@ -18,6 +18,7 @@ class ForwardKL(Loss):
     """KL(data‖q) but for the data's entropy: −log q(x) of each datum. It needs no energy."""
 
     needs_energy: ClassVar[bool] = False
+    validated: ClassVar[bool] = True
 
     def __call__(
         self, flow: Any, energy: Energy | None, batch: Mapping[str, Tensor], generator: torch.Generator
