@@ -146,3 +146,19 @@ def test_virtual_sites_are_refused():
     system.setVirtualSite(0, openmm.TwoParticleAverageSite(1, 2, 0.5, 0.5))
     with pytest.raises(InputError, match="virtual sites"):
         TorchForceField.from_openmm(system)
+
+
+def test_constraints_are_refused():
+    """Held bonds have no energy of their own: without the constraint their atoms fly apart."""
+    system = system_of(bonds())
+    system.addConstraint(0, 1, 0.1)
+    with pytest.raises(InputError, match=r"1 constraints .* constraints=None"):
+        TorchForceField.from_openmm(system)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -3.0, float("nan")])
+def test_temperatures_are_above_zero(temperature):
+    with pytest.raises(InputError, match="above 0 kelvin"):
+        TorchForceField.from_openmm(system_of(bonds()), temperature)
+    with pytest.raises(InputError, match="above 0 kelvin"):
+        TorchForceField.from_openmm(system_of(bonds())).at(temperature)

@@ -8,6 +8,7 @@ import torch
 from openmm import unit
 from torch import Tensor, nn
 
+from ...errors import InputError
 from .read import read_terms
 
 __all__ = ["TorchForceField"]
@@ -40,7 +41,7 @@ class TorchForceField(nn.Module):
         super().__init__()
         self.terms = nn.ModuleList(terms)
         self.register_buffer("masses", masses)
-        self.temperature = temperature
+        self.temperature = _above_zero(temperature)
         # Once a block of this size was freed, glibc keeps temporaries of a megabyte on its heap. Before, each of them
         # would be pages of its own, faulted in one by one: up to half of the time.
         torch.empty(_HEAP, dtype=torch.uint8)
@@ -53,10 +54,11 @@ class TorchForceField(nn.Module):
         (whole or cut off with a reaction field), GBSAOBCForce, CustomGBForce in its OBC1 and OBC2 forms, and the custom
         impropers and Lennard-Jones tables of CHARMM.
 
-        Constraints are not energies and are left out, as is the remover of centre-of-mass motion.
+        The remover of centre-of-mass motion is left out.
 
         Raises:
-            InputError: any other force, expression or option, by its name.
+            InputError: any other force, expression or option, by its name; constraints, without whose energies dynamics
+                would fly apart; a temperature that is not above zero.
         """
         masses = [system.getParticleMass(i).value_in_unit(unit.dalton) for i in range(system.getNumParticles())]
         return cls(read_terms(system), torch.tensor(masses, dtype=torch.float64), temperature).to(dtype)
@@ -74,7 +76,7 @@ class TorchForceField(nn.Module):
     def at(self, temperature: float) -> "TorchForceField":
         """The same potential, sharing its parameters, at another temperature (kelvin)."""
         other = copy.copy(self)
-        other.temperature = temperature
+        other.temperature = _above_zero(temperature)
         return other
 
     def potential_energy(self, x: Tensor) -> Tensor:
@@ -109,6 +111,12 @@ class TorchForceField(nn.Module):
         finite = energy.isfinite() & gradient.isfinite().flatten(1).all(1)
         energy = torch.where(finite, energy, torch.inf)
         return energy.to(x.dtype), torch.where(finite[:, None, None], gradient, 0).to(x.dtype)
+
+
+def _above_zero(temperature: float) -> float:
+    if not temperature > 0:
+        raise InputError(f"temperature={temperature} must be above 0 kelvin")
+    return temperature
 
 
 class _Potential(torch.autograd.Function):

@@ -26,11 +26,16 @@ def read_terms(system: openmm.System) -> list[nn.Module]:
     """Modules that take ``(3, N, B)`` nm to energy ``(B,)`` kJ/mol and gradient ``(3, N, B)``.
 
     Raises:
-        InputError: a force, an expression or an option that is not known, by its name.
+        InputError: a force, an expression or an option that is not known, by its name; constraints.
     """
     n = system.getNumParticles()
     if any(system.isVirtualSite(i) for i in range(n)):
         raise _refused("virtual sites")
+    if system.getNumConstraints():
+        raise InputError(
+            f"TorchForceField: {system.getNumConstraints()} constraints hold what may then have no energy; make the "
+            "system with constraints=None and rigidWater=False, or use OpenMMEnergy"
+        )
     bonded: list[Term] = []
     pairs: list[PairTerm] = []
     series: dict[tuple[int, int, int, int], np.ndarray] = defaultdict(lambda: np.zeros((7, 2)))
