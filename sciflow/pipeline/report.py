@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-__all__ = ["metric_rows", "save_figure", "training_curve", "write_table"]
+__all__ = ["beside_error", "metric_rows", "save_figure", "training_curve", "with_error", "write_table"]
 
 COLUMNS = ("metric", "value", "n", "floor", "reference", "published", "unit")
 
@@ -37,17 +37,35 @@ def save_figure(figure: Figure, path: Path) -> None:
 def metric_rows(metrics: dict[str, dict[str, Any]]) -> list[list[str]]:
     """A header and a row a metric, as text: ``value ± error`` beside sample size, floor and reference.
 
-    A number with an error has the error's digits, and so has what stands beside it.
+    A number with an error has the error's digits, and so has what stands beside it, unless these would hide it.
     """
     rows = [list(COLUMNS)]
     for name, m in metrics.items():
-        error = m["error"]
-        form = f".{max(0, 1 - math.floor(math.log10(error)))}f" if error else ".4g"
-        value = format(m["value"], form) + ("" if error is None else f" ± {error:.2g}")
         n = "" if m["n"] is None else str(m["n"])
-        beside = ["" if m.get(key) is None else format(m[key], form) for key in ("floor", "reference", "published")]
-        rows.append([name, value, n, *beside, m["unit"] or ""])
+        beside = [beside_error(m.get(key), m["error"]) for key in ("floor", "reference", "published")]
+        rows.append([name, with_error(m["value"], m["error"]), n, *beside, m["unit"] or ""])
     return rows
+
+
+def with_error(value: float, error: float | None) -> str:
+    """``value ± error``, two digits of the error."""
+    decimals = _decimals(error)
+    text = f"{value:.4g}" if decimals is None else f"{value:.{decimals}f}"
+    return text if error is None else f"{text} ± {error:.2g}"
+
+
+def beside_error(value: float | None, error: float | None) -> str:
+    """A number to compare with: to the digits of the error, or to two of its own where it is smaller than they tell."""
+    decimals = _decimals(error)
+    if value is None:
+        return ""
+    if decimals is None:
+        return f"{value:.4g}"
+    return f"{value:.{decimals}f}" if value == 0 or abs(value) >= 10 ** (1 - decimals) else f"{value:.2g}"
+
+
+def _decimals(error: float | None) -> int | None:
+    return max(0, 1 - math.floor(math.log10(error))) if error else None
 
 
 def write_table(metrics: dict[str, dict[str, Any]], path: Path) -> None:

@@ -8,11 +8,12 @@ from statistics import mean, stdev
 from typing import Any
 
 from ..errors import InputError
-from .report import metric_rows
+from .report import beside_error, metric_rows, with_error
 
 __all__ = ["comparison", "summary"]
 
 FEW = 30  # effective samples, below which an average of weights says nothing
+_GAINED = "nat"  # unit of metrics that say how much worse than the truth a density is
 HIDDEN = {"config.yaml", "meta.json", "samples.safetensors"}
 
 
@@ -22,10 +23,9 @@ def summary(folder: Path) -> str:
     lines = _aligned(metric_rows(content["metrics"]))
     ess = content["metrics"].get("ess")
     if ess and ess["value"] * ess["n"] < FEW:
-        lines += [
-            "",
-            f"{ess['value'] * ess['n']:.0f} effective samples of {ess['n']}: no reweighted number is an estimate",
-        ]
+        few = round(ess["value"] * ess["n"])
+        samples = "sample" if few == 1 else "samples"
+        lines += ["", f"{few} effective {samples} of {ess['n']}: no reweighted number is an estimate"]
 
     natives = sorted((folder / "samples").glob("*")) if (folder / "samples").is_dir() else []
     places = {
@@ -42,23 +42,37 @@ def summary(folder: Path) -> str:
 def comparison(folders: Sequence[Path]) -> str:
     """Several runs in one table; those named ``NAME-SEED`` are averaged over their seeds.
 
-    A value is the mean ± the standard deviation over the seeds. ``gain`` is the floor minus the value, paired seed by
-    seed: where a lower value is better, what the model is worth beyond the floor.
+    A value is the mean ± the standard deviation over the seeds; of a single run it is its own ± its error. ``gain``, of
+    metrics in nats (negative log-likelihoods and divergences: lower is better), is the floor minus the value, paired
+    seed by seed: what the model is worth beyond the floor.
     """
     groups: dict[str, list[dict[str, Any]]] = {}
     for folder in folders:
         groups.setdefault(re.sub(r"-\d+$", "", folder.name), []).append(_content(folder)["metrics"])
-    rows = [["run", "seeds", "metric", "value", "floor", "gain", "reference", "published", "unit"]]
+    rows = [["run", "seeds", "metric", "value", "n", "floor", "gain", "reference", "published", "unit"]]
     for name, runs in groups.items():
-        for metric in (key for key in runs[0] if all(key in run for run in runs)):
-            values = [run[metric] for run in runs]
-            pairs = [(v["value"], v["floor"]) for v in values if v["floor"] is not None]
-            row = [name, str(len(runs)), metric, _spread([v["value"] for v in values])]
-            row += [_spread([floor for _, floor in pairs]), _spread([floor - value for value, floor in pairs])]
-            for key in ("reference", "published"):
-                row.append(_spread([v[key] for v in values if v.get(key) is not None]))
-            rows.append([*row, values[0]["unit"] or ""])
+        shared = [metric for metric in runs[0] if all(metric in run for run in runs)]
+        rows += [[name, str(len(runs)), metric, *_cells([run[metric] for run in runs])] for metric in shared]
+    gain = rows[0].index("gain")
+    if not any(row[gain] for row in rows[1:]):
+        rows = [row[:gain] + row[gain + 1 :] for row in rows]
     return "\n".join(_aligned(rows))
+
+
+def _cells(seeds: Sequence[dict[str, Any]]) -> list[str]:
+    """Value, n, floor, gain, reference, published and unit of one metric over the seeds of a run."""
+    first, alone = seeds[0], len(seeds) == 1
+    floors = [(m["value"], m["floor"]) for m in seeds if m["floor"] is not None]
+    gain = _spread([floor - value for value, floor in floors]) if first["unit"] == _GAINED else ""
+
+    def number(key: str) -> str:
+        known = [m[key] for m in seeds if m.get(key) is not None]
+        return beside_error(known[0], first["error"]) if alone and known else _spread(known)
+
+    value = with_error(first["value"], first["error"]) if alone else _spread([m["value"] for m in seeds])
+    n = sorted({m["n"] for m in seeds if m["n"] is not None})
+    sizes = "–".join(map(str, n if len(n) < 2 else (n[0], n[-1])))
+    return [value, sizes, number("floor"), gain, number("reference"), number("published"), first["unit"] or ""]
 
 
 def _spread(values: Sequence[float]) -> str:
@@ -69,10 +83,15 @@ def _spread(values: Sequence[float]) -> str:
 
 
 def _content(folder: Path) -> dict[str, Any]:
+    path = folder / "metrics.json"
     try:
-        content: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
+        content: dict[str, Any] = json.loads(path.read_text())
+        if not {"study", "seed", "version", "metrics"} <= content.keys():
+            raise ValueError("study, seed, version or metrics is missing")
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(f"{folder}: no metrics.json; `sciflow evaluate … --out {folder}` writes it") from error
+    except (ValueError, AttributeError) as error:  # of JSON, of UTF-8, or not a dictionary
+        raise InputError(f"{path}: not what `sciflow evaluate` wrote ({error}); evaluate again") from error
     return content
 
 

@@ -10,9 +10,10 @@ from sciflow.pipeline.report import metric_rows
 from sciflow.pipeline.summary import comparison, summary
 
 
-def _run(folder: Path, value: float, floor: float | None, name: str = "nll") -> Path:
+def _run(folder: Path, value: float, floor: float | None, name: str = "nll", **more: object) -> Path:
     folder.mkdir()
     metric = {"value": value, "error": None, "n": 5, "floor": floor, "reference": None, "unit": "nat", "published": 2.0}
+    metric |= more
     (folder / "metrics.json").write_text(
         json.dumps({"study": "s", "seed": 0, "version": "0", "metrics": {name: metric}})
     )
@@ -28,8 +29,21 @@ def test_seeds_are_averaged_and_gains_are_paired(tmp_path: Path) -> None:
     ]
     table = [line.split("  ") for line in comparison(folders).splitlines()]
     cells = [[cell.strip() for cell in line if cell.strip()] for line in table]
-    assert cells[2] == ["rna", "2", "nll", "2 ± 1.4", "3 ± 1.4", "1", "2", "nat"]
-    assert cells[3] == ["lys", "1", "nll", "5", "2", "nat"]
+    assert cells[2] == ["rna", "2", "nll", "2 ± 1.4", "5", "3 ± 1.4", "1", "2", "nat"]
+    assert cells[3] == ["lys", "1", "nll", "5", "5", "2", "nat"]
+
+
+def test_only_nats_are_a_gain_and_one_run_keeps_its_error(tmp_path: Path) -> None:
+    """An effective sample size above its floor is no loss, and a population has no better and worse."""
+    ess = _run(tmp_path / "a", 0.9861, 0.001, "ess", unit="fraction", error=0.002)
+    table = comparison([ess, _run(tmp_path / "b", 0.5, 0.5, "p_right", unit="fraction")])
+    assert "gain" not in table
+    assert "0.9861 ± 0.002" in table
+    assert table.splitlines()[2].split()[:7] == ["a", "1", "ess", "0.9861", "±", "0.002", "5"]
+
+
+def test_sizes_of_seeds_that_differ_are_a_range(tmp_path: Path) -> None:
+    assert " 5–7 " in comparison([_run(tmp_path / "r-0", 1.0, None), _run(tmp_path / "r-1", 1.0, None, n=7)])
 
 
 def test_a_reference_has_the_digits_of_the_error() -> None:
@@ -38,11 +52,26 @@ def test_a_reference_has_the_digits_of_the_error() -> None:
     assert metric_rows({"log_z": metric | {"error": 12.0}})[1][1] == "165 ± 12"
 
 
+def test_a_floor_below_the_error_keeps_two_digits() -> None:
+    """1/N is not its double because an effective share is known to 0.007 only."""
+    metric = {"value": 0.93, "error": 0.077, "n": 2000, "floor": 0.0005, "reference": 0.0, "unit": "fraction"}
+    assert metric_rows({"ess": metric})[1][:5] == ["ess", "0.930 ± 0.077", "2000", "0.0005", "0.000"]
+
+
 def test_a_run_without_metrics_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"empty: no metrics\.json"):
         comparison([_run(tmp_path / "a", 1.0, 1.0), tmp_path / "empty"])
 
 
+@pytest.mark.parametrize("broken", ['{"study": "s", ', "[]", "{}", "\x00"])
+def test_broken_metrics_are_one_line(tmp_path: Path, broken: str) -> None:
+    (tmp_path / "metrics.json").write_text(broken)
+    with pytest.raises(InputError, match=r"metrics\.json: not what .* evaluate again") as caught:
+        summary(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_handful_of_effective_samples_is_said_so(tmp_path: Path) -> None:
     assert "4 effective samples of 5: no reweighted number" in summary(_run(tmp_path / "a", 0.8, None, "ess"))
     assert "effective samples" not in summary(_run(tmp_path / "b", 0.8, None))
+    assert "1 effective sample of 5:" in summary(_run(tmp_path / "c", 0.2, None, "ess"))
