@@ -363,3 +363,13 @@ def test_a_stochastic_flow_weighs_its_paths():
     moved = [p.grad for p in model.parameters() if p.grad is not None]
     assert moved
     assert all(g.isfinite().all() for g in moved)
+
+
+def test_an_energy_of_ones_own_is_a_class_that_python_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example of the documentation, and its constant beside a sum over a grid."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "docs" / "examples"))
+    target = EnergyStudy(target="rosenbrock.Rosenbrock", settings={"b": 4.0, "temperature": 0.5}).energy
+    x, y = torch.meshgrid(torch.linspace(-6, 8, 1401), torch.linspace(-10, 70, 8001), indexing="ij")
+    grid = torch.stack([x, y], -1).double().flatten(0, 1)
+    found = (-target.energy(grid)).logsumexp(0) + torch.log(torch.tensor(0.01 * 0.01))
+    assert target.log_z == pytest.approx(float(found), abs=1e-3)
