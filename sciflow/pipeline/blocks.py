@@ -67,7 +67,11 @@ def draw(
                 batch = max(1, batch // 2)
                 progress.say(f"out of memory; batch_size is now {batch}")
                 continue
-            _finite(drawn, done)
+            if bad := _not_finite(drawn):
+                raise InputError(
+                    f"sample {done + bad[0]} and {len(bad) - 1} more of its batch are not finite: "
+                    "train longer, or take more sampler.steps"
+                )
             save_samples(drawn._replace(cond=cond), folder / f"{done:09d}-{stop:09d}.safetensors")
             progress.advance(stop - done)
             done = stop
@@ -137,17 +141,28 @@ def save_samples(samples: Samples, path: Path) -> None:
 
 
 def load_samples(path: Path) -> Samples:
-    """What :func:`save_samples` wrote."""
+    """What :func:`save_samples` wrote. Raises InputError for a file that is none, or samples that are not finite."""
     tensors = load_tensors(path)
-    return Samples(tensors["x"], nfe=int(tensors["nfe"]), **{name: tensors.get(name) for name in OPTIONAL})
+    if not {"x", "nfe"} <= tensors.keys():
+        raise InputError(f"{path}: no samples (x, nfe); delete it and sample again")
+    samples = Samples(tensors["x"], nfe=int(tensors["nfe"]), **{name: tensors.get(name) for name in OPTIONAL})
+    if bad := _not_finite(samples):
+        raise InputError(f"{path}: sample {bad[0]} and {len(bad) - 1} more are not finite; delete it and sample again")
+    return samples
 
 
 def _ranges(folder: Path) -> list[tuple[int, int, Path]]:
+    """Blocks from sample 0 on, up to the first that is missing."""
+
     def bounds(path: Path) -> tuple[int, int, Path]:
         start, stop = path.stem.split("-")
         return int(start), int(stop), path
 
-    return sorted(bounds(path) for path in folder.glob("[0-9]*-[0-9]*.safetensors"))
+    ranges: list[tuple[int, int, Path]] = []
+    for start, stop, path in sorted(bounds(path) for path in folder.glob("[0-9]*-[0-9]*.safetensors")):
+        if start == (ranges[-1][1] if ranges else 0):
+            ranges.append((start, stop, path))
+    return ranges
 
 
 def _joined(parts: list[Samples], n: int) -> Samples:
@@ -161,16 +176,13 @@ def _joined(parts: list[Samples], n: int) -> Samples:
     return Samples(x, logq, round(nfe.item()), x0=x0, cond=cond)
 
 
-def _finite(samples: Samples, start: int) -> None:
+def _not_finite(samples: Samples) -> list[int]:
+    """Numbers of the samples that hold NaN or ∞, or whose density is."""
     leaves: list[Tensor] = list(samples.x.values()) if isinstance(samples.x, dict) else [samples.x]
     leaves += [] if samples.logq is None else [samples.logq]
     good = torch.stack([leaf.flatten(1).isfinite().all(1) if leaf.ndim > 1 else leaf.isfinite() for leaf in leaves])
-    bad = (~good.all(0)).nonzero().flatten()
-    if len(bad):
-        raise InputError(
-            f"sample {start + int(bad[0])} and {len(bad) - 1} more of its batch are not finite: "
-            "train longer, or take more sampler.steps"
-        )
+    bad: list[int] = (~good.all(0)).nonzero().flatten().tolist()
+    return bad
 
 
 def _out_of_memory(error: Exception) -> bool:

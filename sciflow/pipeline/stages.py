@@ -83,6 +83,7 @@ def train(config: Config, data: str | Path, out: str | Path, state: str | Path |
     and the first one writes.
     """
     data, out = Path(data), Path(out)
+    _same_study(config, data)
     settings = {name: value for name, value in config.tree["trainer"].items() if name not in FAST_SETTINGS}
     made_from = fingerprint("train", _identity(config, "model"), settings, _checksums(data))
     if _skip(out, "train", made_from):
@@ -111,6 +112,7 @@ def sample(
     A study with ``conditions(data, indices)`` says what each sample is conditioned on.
     """
     data, model, out = Path(data), Path(model), Path(out)
+    _same_study(config, data)
     weights = digest(_weights(model))
     conditions = _conditions(config, data)
     given = [_checksums(data)] if conditions else []
@@ -147,6 +149,7 @@ def rectify(
     them are good enough, by their geometry; conditions are those of the training split. A killed run continues.
     """
     data, model, out = Path(data), Path(model), Path(out)
+    _same_study(config, data)
     weights, settings = digest(_weights(model)), config.sampler.settings()
     drawn_from = fingerprint("rectify", _identity(config, "model"), weights, settings, _checksums(data))
     made_from = fingerprint(drawn_from, config.sampler.n)
@@ -167,6 +170,7 @@ def rectify(
 def evaluate(config: Config, data: str | Path, samples: str | Path, out: str | Path) -> Evaluation:
     """The study's metrics and figures: ``metrics.json``, the same as a table in ``metrics.html``, ``figures/*.png``."""
     data, samples, out = Path(data), Path(samples), Path(out)
+    _same_study(config, data)
     evaluation = config.study.evaluate(load_samples(samples), data)
     for name, metric in evaluation.metrics.items():
         for key, value in asdict(metric).items():
@@ -230,11 +234,28 @@ def _weights(model: Path) -> Path:
 
 
 def _checksums(data: Path) -> dict[str, str]:
-    try:
-        checksums: dict[str, str] = json.loads((data / "meta.json").read_text())["sha256"]
-    except (FileNotFoundError, NotADirectoryError, KeyError, json.JSONDecodeError) as error:
-        raise InputError(f"{data}: no prepared data (meta.json); run `sciflow prepare … --out {data}` first") from error
+    checksums: dict[str, str] = _meta(data)["sha256"]
     return checksums
+
+
+def _meta(data: Path) -> dict[str, Any]:
+    """What :func:`prepare` says about the data."""
+    try:
+        meta: dict[str, Any] = json.loads((data / "meta.json").read_text())
+        _ = meta["sha256"]
+    except (FileNotFoundError, NotADirectoryError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{data}: no prepared data (meta.json); run `sciflow prepare … --out {data}` first") from error
+    return meta
+
+
+def _same_study(config: Config, data: Path) -> None:
+    """Refuse data of another study. One in a file of your own may be made for data of any."""
+    made, asked = ((tree or {}).get("_target_", "") for tree in (_meta(data).get("config"), config.tree["study"]))
+    if made != asked and made and not (made.endswith(".py") or asked.endswith(".py")):
+        made, asked = (name.rpartition(".")[2] for name in (made, asked))
+        raise InputError(
+            f"{data} is of a {made}, and the settings (study {config.name}) are of a {asked}: give its data"
+        )
 
 
 def _identity(config: Config, *sections: str) -> dict[str, Any]:

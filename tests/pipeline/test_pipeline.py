@@ -84,6 +84,33 @@ def test_metrics_that_are_not_numbers_are_errors(gaussian: str, tiny: Config, tr
     assert not (trained / "metrics.json").exists()
 
 
+@pytest.mark.parametrize("where", ["x", "logq"])
+def test_samples_that_are_not_numbers_are_named(tiny: Config, trained: Path, where: str) -> None:
+    drawn = _sample(tiny, trained)
+    getattr(drawn, where)[3:5] = math.nan
+    save_tensors({"x": drawn.x, "logq": drawn.logq, "nfe": torch.tensor(1)}, trained / "samples/samples.safetensors")
+    with pytest.raises(InputError, match=r"samples\.safetensors: sample 3 and 1 more are not finite; delete it"):
+        pipeline.evaluate(tiny, trained / "data", trained / "samples", trained)
+
+
+def test_a_block_that_was_deleted_is_drawn_again(tiny: Config, trained: Path) -> None:
+    whole = _sample(tiny, trained)
+    (block,) = trained.glob(".state/sample-*/000000008-*.safetensors")
+    block.unlink()
+    (trained / "samples/samples.safetensors").unlink()
+    assert torch.equal(_sample(tiny, trained).x, whole.x)
+
+
+def test_data_of_another_study_are_refused(tiny: Config, trained: Path) -> None:
+    config = replace(tiny, tree=tiny.tree | {"study": {"_target_": "sciflow.physics.EnergyStudy"}})
+    meta = json.loads((trained / "data/meta.json").read_text())
+    meta["config"]["_target_"] = "sciflow.molecules.PeptideStudy"
+    (trained / "data/meta.json").write_text(json.dumps(meta))
+    with pytest.raises(InputError, match=r"data is of a PeptideStudy, and .* of a EnergyStudy"):
+        pipeline.sample(config, trained / "data", trained / "model", trained / "samples")
+    pipeline.train(tiny, trained / "data", trained / "again")  # of a file of one's own
+
+
 def test_what_is_there_is_not_done_again(tiny: Config, trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _sample(tiny, trained)
     before = {path: path.stat().st_mtime_ns for path in trained.rglob("*") if path.is_file()}
