@@ -15,7 +15,7 @@ from sciflow.pipeline.config import load_config
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-EXAMPLES = ("ala2", "backbones")  # what a command without study= may belong to
+EXAMPLES = ("ala2", "backbones", "pocket_peptides")  # what a command without study= may belong to
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -83,7 +83,7 @@ def test_lists_of_runs_are_valid(text: str) -> None:
         load_config(run["study"], run["overrides"])
 
 
-@pytest.mark.parametrize("studies", [["ala2"], ["backbones", "sequence_family"]], ids=str)
+@pytest.mark.parametrize("studies", [["ala2"], ["backbones", "pocket_peptides", "sequence_family"]], ids=str)
 def test_settings_that_the_text_names_exist(studies: list[str]) -> None:
     trees = [load_config(study).tree for study in studies]
     sections = [{**tree, **tree["study"]} for tree in trees]
