@@ -254,7 +254,8 @@ def _same_study(config: Config, data: Path) -> None:
     if made != asked and made and not (made.endswith(".py") or asked.endswith(".py")):
         made, asked = (name.rpartition(".")[2] for name in (made, asked))
         raise InputError(
-            f"{data} is of a {made}, and the settings (study {config.name}) are of a {asked}: give its data"
+            f"{data}: prepared by {made}, and the settings (study {config.name}) are of {asked}: "
+            "data and model belong to different studies"
         )
 
 
