@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,16 +33,20 @@ def finished(out: Path, stage: str, made_from: str) -> bool:
 def publish(out: Path, stage: str, made_from: str) -> Iterator[Path]:
     """A folder beside ``out`` to write in; when the block ends well, its files are moved to ``out`` by rename.
 
-    Only files that an earlier run of the same stage published are ever removed from ``out``. The hidden manifest
-    ``.STAGE.json`` goes first and comes last, so where it stands, the output is whole.
+    When it does not, no new folder is left. Only files that an earlier run of the same stage published are ever removed
+    from ``out``. The hidden manifest ``.STAGE.json`` goes first and comes last, so where it stands, the output is whole.
     """
     part = out.with_name(f".{out.name}.{stage}.part")
     shutil.rmtree(part, ignore_errors=True)
+    made = [folder for folder in part.parents if not folder.exists()]
     part.mkdir(parents=True)
     try:
         yield part
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
+        with suppress(OSError):  # a folder that another stage has written to since stays
+            for folder in made:
+                folder.rmdir()
         raise
     files = sorted(str(path.relative_to(part)) for path in part.rglob("*") if path.is_file())
     stale = set(_manifest(out, stage).get("files", [])) - set(files)

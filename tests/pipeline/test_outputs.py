@@ -28,6 +28,16 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_a_failure_leaves_no_empty_folder(tmp_path: Path) -> None:
+    for stage in ("first", "second"):  # the second finds a file of somebody else where the first found nothing
+        with pytest.raises(RuntimeError), publish(tmp_path / "new" / "run" / "data", stage, "a"):
+            if stage == "second":
+                (tmp_path / "new" / "mine").touch()
+            raise RuntimeError
+        assert (tmp_path / "new").exists() == (stage == "second")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["mine"]
+
+
 def test_files_of_others_stay(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
