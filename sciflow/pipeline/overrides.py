@@ -70,6 +70,8 @@ def set_key(typed: DictConfig, key: str, value: Any) -> None:
     except OmegaConfBaseException as error:
         hint = node._get_node(last)._metadata.ref_type if last in node else Any
         wanted = getattr(hint, "__name__", str(hint)) if hint is not Any else _first_line(error)
+        if wanted == "List" and not isinstance(value, list):
+            wanted = f"a list, such as {key}=[{value}]"
         raise InputError(f"{key}={value!r}: expected {wanted}") from error
 
 

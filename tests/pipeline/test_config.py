@@ -53,6 +53,11 @@ def test_mistakes_are_one_line(gaussian: str, override: str, says: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_list_is_written_in_brackets() -> None:
+    with pytest.raises(InputError, match=r"expected a list, such as study\.forcefield=\[amber14\.xml\]"):
+        load_config("ala2", ["forcefield=amber14.xml"])
+
+
 def test_unknown_studies_name_the_known_ones() -> None:
     with pytest.raises(InputError, match=f"study is one of: {', '.join(options('study'))}"):
         load_config("nothing")
