@@ -34,7 +34,7 @@ def publish(out: Path, stage: str, made_from: str) -> Iterator[Path]:
     """A folder beside ``out`` to write in; when the block ends well, its files are moved to ``out`` by rename.
 
     When it does not, no new folder is left. Only files that an earlier run of the same stage published are ever removed
-    from ``out``. The hidden manifest ``.STAGE.json`` goes first and comes last, so where it stands, the output is whole.
+    from ``out``. The hidden manifest ``.STAGE.json`` goes first and comes last: where it stands, the output is whole.
     """
     part = out.with_name(f".{out.name}.{stage}.part")
     shutil.rmtree(part, ignore_errors=True)
