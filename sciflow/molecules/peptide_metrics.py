@@ -20,7 +20,8 @@ def metrics(e: Ensembles, seed: int = 0) -> dict[str, Metric]:
     """
     n, weighted, ref = len(e.weighted), e.weighted, e.reference
     energy = torch.from_numpy(np.where(weighted.logw.isfinite().numpy(), e.energy, 0.0))  # weight 0 times anything is 0
-    mean_energy, energy_error = weighted.bootstrap(lambda w: (w * energy).sum() / w.sum(), seed=seed)
+    reweighted, energy_error = weighted.bootstrap(lambda w: (w * energy).sum() / w.sum(), seed=seed)
+    data_energy = float(e.data_energy.mean())
     true_energy = None if ref is None else float(ref.energy.mean())
     log_z, log_z_error = logweights.bootstrap(logweights.log_mean_weight, weighted.logw, seed=seed)
     found = {
@@ -28,9 +29,8 @@ def metrics(e: Ensembles, seed: int = 0) -> dict[str, Metric]:
         "ess_clipped": Metric(weighted.ess_clipped(1e-4), None, n, 1 / n, None, "fraction"),
         "largest_weight": Metric(float(weighted.weights.max()), None, n, 1 / n, None, "fraction"),
         "outside_target": Metric(float((~weighted.logw.isfinite()).double().mean()), None, n, 0.0, None, "fraction"),
-        "mean_energy": Metric(
-            float(mean_energy), float(energy_error), n, float(e.data_energy.mean()), true_energy, "kT"
-        ),
+        "mean_energy": Metric(float(e.energy.mean()), None, n, data_energy, true_energy, "kT"),
+        "mean_energy_reweighted": Metric(float(reweighted), float(energy_error), n, data_energy, true_energy, "kT"),
         "log_z": Metric(log_z, log_z_error, n, None, None, "nat"),
     }
     if e.test_logw is not None:
@@ -44,9 +44,8 @@ def metrics(e: Ensembles, seed: int = 0) -> dict[str, Metric]:
     if ref is not None:
         true = torch.from_numpy(ref.energy)
         drawn, data = (energy_w2(torch.from_numpy(v), true) for v in (e.energy[np.isfinite(e.energy)], e.data_energy))
-        reweighted = energy_w2(energy, true, weighted.weights)
         found["energy_w2"] = Metric(drawn, None, n, data, 0.0, "kT")
-        found["energy_w2_reweighted"] = Metric(reweighted, None, n, data, 0.0, "kT")
+        found["energy_w2_reweighted"] = Metric(energy_w2(energy, true, weighted.weights), None, n, data, 0.0, "kT")
     for r, residue in enumerate(e.residues):
         ending = "" if len(e.residues) == 1 else f"_{residue}"
         found |= {name + ending: metric for name, metric in _residue_metrics(e, r, seed).items()}

@@ -1,6 +1,7 @@
-"""What figures say of the training data is what the simulation was."""
+"""What figures and metrics call something is what it is."""
 
 import json
+from dataclasses import replace
 
 import mdtraj
 import numpy as np
@@ -11,6 +12,7 @@ from sciflow.boltzmann import WeightedSamples
 from sciflow.molecules.ensembles import Ensembles
 from sciflow.molecules.peptide import _biased
 from sciflow.molecules.peptide_figures import captions, figures
+from sciflow.molecules.peptide_metrics import metrics
 
 
 def ensembles(biased: bool) -> Ensembles:
@@ -29,6 +31,15 @@ def test_data_in_equilibrium_are_not_called_biased(biased: bool) -> None:
     assert ("wrong" in captions(e)["ramachandran"]) == biased
     (axis,) = figures(e)["free_energy"].axes
     assert ("training data (biased)" in axis.get_legend_handles_labels()[1]) == biased
+
+
+def test_mean_energies_are_named_as_those_of_every_study() -> None:
+    """Energies 0, 1, 2, 3 with weights 1, 1, 1, 3: the raw mean is 1.5, the reweighted one 12/6."""
+    e = ensembles(biased=False)
+    logw = torch.tensor([1.0, 1, 1, 3]).log()
+    found = metrics(replace(e, weighted=WeightedSamples(e.weighted.x, -logw, logw)))
+    assert found["mean_energy"].value == pytest.approx(1.5)
+    assert found["mean_energy_reweighted"].value == pytest.approx(2.0)
 
 
 @pytest.mark.parametrize(("about", "biased"), [({}, True), ({"starts": "hot"}, True), ({"starts": "tempering"}, False)])
