@@ -84,8 +84,9 @@ def family_metrics(s: Sequences, nearest: Mapping[str, np.ndarray]) -> dict[str,
         value, error = _per_letter(logp, lengths, s.test["cluster"])
         floor = _per_letter(background, lengths, s.test["cluster"])[0]
         metrics[f"log_likelihood_{name}"] = Metric(value, error, n, floor=floor, unit="nats a letter")
-    for name in s.scores if s.logp is not None else ():
-        gain = _per_letter(s.logp.double() - s.scores[name], lengths, s.test["cluster"])
+    for name, score in s.scores.items() if s.logp is not None else ():
+        assert s.logp is not None
+        gain = _per_letter(s.logp.double() - score, lengths, s.test["cluster"])
         metrics[f"gain_over_{name}"] = Metric(*gain, n, floor=0.0, unit="nats a letter")
     drawn = letters(s.x)
     copies = set(letters(s.train["x"]))
@@ -147,7 +148,7 @@ def _length_figure(s: Sequences) -> tuple[Figure, str]:
     lengths = {name: _lengths(x).numpy() for name, (x, _) in parts.items()}
     bins = np.arange(min(v.min() for v in lengths.values()), max(v.max() for v in lengths.values()) + 2) - 0.5
     for name, (_, colour) in parts.items():
-        ax.hist(lengths[name], bins, density=True, histtype="step", color=colour, label=name, lw=1.5)
+        ax.hist(lengths[name], bins.tolist(), density=True, histtype="step", color=colour, label=name, lw=1.5)
     ax.set(xlabel="letters", ylabel="share of sequences")
     ax.legend(frameon=False)
     return figure, f"Lengths of {len(s.x)} samples beside those of training and held-out sequences."
@@ -158,7 +159,9 @@ def _identity_figure(nearest: Mapping[str, np.ndarray]) -> tuple[Figure, str]:
     ax = figure.subplots()
     bins = np.linspace(min(0.4, *(float(v.min()) for v in nearest.values())), 1, 41)
     for (name, values), colour in zip(nearest.items(), (SAMPLED, NATIVE), strict=True):
-        ax.hist(values, bins, weights=np.full(len(values), 1 / len(values)), color=colour, alpha=0.6, label=name)
+        ax.hist(
+            values, bins.tolist(), weights=np.full(len(values), 1 / len(values)), color=colour, alpha=0.6, label=name
+        )
     ax.set(xlabel="identity to the nearest training sequence", ylabel="share of sequences")
     ax.legend(frameon=False)
     return figure, (

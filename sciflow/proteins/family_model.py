@@ -29,6 +29,10 @@ class FamilyModel(Model):
         longest: letters after which a sample is ended.
     """
 
+    known_x: Tensor
+    known_family: Tensor
+    known_cluster: Tensor
+
     def __init__(
         self, network: SequenceSetTransformer, known: Mapping[str, Tensor], context: int, longest: int
     ) -> None:
@@ -51,7 +55,9 @@ class FamilyModel(Model):
         return -logp / ((batch["x"] < self.network.end).sum(1) + 1)
 
     @torch.no_grad()
-    def sample(self, n: int, cond: dict[str, Tensor] | None = None, generator: Generator = None) -> Samples:
+    def sample(  # type: ignore[override]  # it has no solver to set
+        self, n: int, cond: dict[str, Tensor] | None = None, generator: Generator = None
+    ) -> Samples:
         """Sequences ``x (n, longest + 1)``, numbers of letters and then ``end``; ``logq`` given their homologues.
 
         The homologues of a sample are drawn from its own stream; ``cond["family"] (n,)`` says of which family, without

@@ -51,9 +51,7 @@ class SequenceSetTransformer(nn.Module):
             raise ValueError(f"width={width} is not a multiple of 2·heads={2 * heads}")
         self.end = len(allowed)
         self.embed = nn.Embedding(self.end + 2, width)  # letters, the end, the start
-        self.follows = nn.Embedding(
-            self.end + 2, width
-        )  # of homologues: the letter to come, which is the one asked for
+        self.follows = nn.Embedding(self.end + 2, width)  # of homologues: the letter to come, the one that is asked for
         self.layers = nn.ModuleList(_Layer(width, heads, dropout) for _ in range(depth))
         self.outward = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, self.end + 1))
         size = width // heads
@@ -71,6 +69,7 @@ class SequenceSetTransformer(nn.Module):
         turn = self._turn(0, tokens.shape[-1])
         pairs = []
         for layer in self.layers:
+            assert isinstance(layer, _Layer)
             h, (key, value) = layer.alone(h, turn, seen)
             together = [t.unflatten(0, context.shape[:2]).transpose(1, 2).flatten(2, 3) for t in (key, value)]
             pairs.append((together[0], together[1]))
@@ -142,9 +141,11 @@ class _Layer(nn.Module):
         self, h: Tensor, turn: Tensor, own: Tensor, among: Tensor, memory: _Pair, room: Any, place: int
     ) -> Tensor:
         query, *pair = self.own.project(h, turn)
-        h = h + self.dropout(self.own.attend(query, *_behind(pair, None, room and room[0], place), own))
+        key, value = _behind(pair, None, room and room[0], place)
+        h = h + self.dropout(self.own.attend(query, key, value, own))
         query, *pair = self.among.project(h, turn)
-        h = h + self.dropout(self.among.attend(query, *_behind(pair, memory, room and room[1], place), among))
+        key, value = _behind(pair, memory, room and room[1], place)
+        h = h + self.dropout(self.among.attend(query, key, value, among))
         return h + self.dropout(self.perceptron(h))
 
 
