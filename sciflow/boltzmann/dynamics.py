@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..rng import Generator, normal
-from .potentials import Potential, per_sample
+from .potentials import Potential, per_sample, require_energy
 
 __all__ = ["LangevinMiddle", "Walkers"]
 
@@ -56,6 +56,7 @@ class LangevinMiddle:
 
     def start(self, x: Tensor, temperature: Tensor | float = 1.0, generator: Generator = None) -> Walkers:
         """Walkers at ``x (B, *event)`` with the velocities of a ``temperature``, one for all or ``(B,)``."""
+        require_energy(self.energy)
         noise = normal(*x.shape, generator=generator, dtype=x.dtype, device=x.device)
         return Walkers(x, self._spread(temperature, x) * noise, *self.energy.energy_and_force(x))
 

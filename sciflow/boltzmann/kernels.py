@@ -58,6 +58,10 @@ class Kernel(ABC):
     metropolised: ClassVar[bool] = True
     uses_force: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.size, Tensor) and not self.size > 0:
+            raise ValueError(f"{type(self).__name__}: size={self.size} must be greater than 0")
+
     @abstractmethod
     def propose(self, x: Tensor, here: Here, energy: Potential, generator: Generator) -> tuple[Tensor, Here, Tensor]:
         """Proposal y, what is known of it, and the ratio r ``(B,)``."""
@@ -150,6 +154,11 @@ class HMC(Kernel):
     """
 
     leapfrogs: int = 5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.leapfrogs < 1:
+            raise ValueError(f"HMC: leapfrogs={self.leapfrogs} must be at least 1")
 
     def propose(self, x: Tensor, here: Here, energy: Potential, generator: Generator) -> tuple[Tensor, Here, Tensor]:
         size, momentum = self.sizes(x), self.noise(x, generator)

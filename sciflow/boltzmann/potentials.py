@@ -74,6 +74,15 @@ class Here(NamedTuple):
         return Here(torch.where(mask, self.energy, other.energy), force, ends)
 
 
+def require_energy(energy: object) -> None:
+    """Refuse what is no ``Potential``, such as a plain function."""
+    if not callable(getattr(energy, "energy", None)):
+        raise ValueError(
+            f"{getattr(energy, '__name__', type(energy).__name__)} has no method energy(x): "
+            "wrap the function of a log-density in LogDensity"
+        )
+
+
 def look(energy: Potential, x: Tensor, force: bool = True) -> Here:
     """Energy, and force if asked for, at ``x``; differentiable with gradients on and an ``x`` that requires them.
 
@@ -81,7 +90,9 @@ def look(energy: Potential, x: Tensor, force: bool = True) -> Here:
 
     Raises:
         InputError: where the derivative of such a force is wanted.
+        ValueError: for an energy that is none.
     """
+    require_energy(energy)
     if isinstance(energy, Interpolated):
         return energy.mix(look(energy.start, x, force), look(energy.end, x, force))
     if not (torch.is_grad_enabled() and x.requires_grad):

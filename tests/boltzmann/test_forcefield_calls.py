@@ -30,6 +30,14 @@ def test_the_written_forces_are_what_autograd_finds():
     torch.testing.assert_close(torch.autograd.grad(energy.sum(), x)[0], gradient, rtol=1e-9, atol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(2, N + 1, 3), (N, 3), (2, 3 * N)])
+def test_frames_of_another_molecule_are_refused(shape):
+    field = TorchForceField.from_openmm(everything())
+    for call in (field.energy, field.energy_and_force):
+        with pytest.raises(ValueError, match=rf"this molecule has {N} atoms; give \(B, N, 3\) in nm"):
+            call(torch.zeros(shape))
+
+
 def test_atoms_on_a_line_have_finite_forces():
     field = TorchForceField.from_openmm(system_of(angles(), periodic_torsions(), correction_maps()))
     x = torch.zeros(1, N, 3, dtype=torch.float64)

@@ -156,6 +156,15 @@ def test_a_kernel_without_rejections_is_not_tuned() -> None:
         tune(ULA(0.1), gumbel(3), GUMBEL, 1)
 
 
+@pytest.mark.parametrize("kernel", [Metropolis, ULA, MALA, HMC])
+def test_steps_go_forward(kernel: type[Kernel]) -> None:
+    for size in (-1, 0.0, math.nan):
+        with pytest.raises(ValueError, match=f"{kernel.__name__}: size={size} must be greater than 0"):
+            kernel(size)
+    with pytest.raises(ValueError, match="leapfrogs=0"):
+        HMC(0.1, leapfrogs=0)
+
+
 @pytest.mark.parametrize("kernel", [ULA(0.1), MALA(0.05), HMC(0.1)], ids=["ula", "mala", "hmc"])
 def test_moves_are_differentiable_in_their_start(kernel: Kernel) -> None:
     x = gumbel(3).requires_grad_()

@@ -104,6 +104,8 @@ class TorchForceField(nn.Module):
 
     def _evaluate(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Energy and gradient like ``x``, in pieces that fit the cache."""
+        if x.shape[1:] != (len(self.masses), 3):
+            raise ValueError(f"x {tuple(x.shape)}: this molecule has {len(self.masses)} atoms; give (B, N, 3) in nm")
         size = max(32, _MATRIX_BYTES.get(x.device.type, 2**28) // (self.masses.element_size() * len(self.masses) ** 2))
         parts = [self(part.to(self.masses.dtype).permute(2, 1, 0).contiguous()) for part in x.split(size)]
         energy = torch.cat([e for e, _ in parts])
