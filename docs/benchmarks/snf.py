@@ -121,7 +121,7 @@ def main() -> None:
             ]
             plain = math.hypot(*profile_error(profiles(draws, edges, False), centres))
             bias, std = profile_error(profiles(draws, edges, True), centres)
-            z = torch.tensor([draw.log_z() for draw in draws])
+            z = torch.tensor([draw.log_z().value for draw in draws])
             ess = torch.tensor([draw.ess() for draw in draws]).mean()
             found.append((bias, std, plain, math.hypot(bias, std), 100 * float(ess), float(z.mean()) - TARGET.log_z))
         seconds = (process_time() - start) / args.seeds

@@ -5,9 +5,20 @@ from .dynamics import LangevinMiddle, Walkers
 from .energy import Energy, OpenMMEnergy
 from .flow_energy import FlowEnergy
 from .forcefield import TorchForceField
-from .free_energy import FreeEnergy, bar, generalised_work, mbar, one_sided, two_sided
+from .free_energy import bar, generalised_work, mbar, one_sided, two_sided
 from .kernels import HMC, MALA, ULA, Kernel, Metropolis, Move, tune
-from .logweights import bootstrap, clipped_ess, elbo, ess, eubo, forward_ess, forward_kl, log_mean_weight, reverse_kl
+from .logweights import (
+    Estimate,
+    bootstrap,
+    clipped_ess,
+    elbo,
+    ess,
+    eubo,
+    forward_ess,
+    forward_kl,
+    log_mean_weight,
+    reverse_kl,
+)
 from .mcmc import ISIR, Chains, IndependentMH, LocalGlobal, NeuTra, Pulled, autocorrelation_time, markov_chain
 from .potentials import Interpolated, LogDensity, Potential
 from .smc import ais, smc
@@ -24,8 +35,8 @@ __all__ = [
     "Annealed",
     "Chains",
     "Energy",
+    "Estimate",
     "FlowEnergy",
-    "FreeEnergy",
     "IndependentMH",
     "Interpolated",
     "Kernel",

@@ -1,6 +1,5 @@
 """What annealing gives: weighted samples, how they came about, and what they are worth."""
 
-import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .kernels import Kernel
-from .logweights import ess
+from .logweights import Estimate, ess, log_mean_error
 from .weights import WeightedSamples
 
 __all__ = ["Annealed", "Stage"]
@@ -67,7 +66,7 @@ class Annealed:
         weights = self.samples.weights
         return float(ess(torch.zeros_like(weights).index_add_(0, self.ancestors, weights).log()))
 
-    def log_z(self) -> tuple[float, float]:
+    def log_z(self) -> Estimate:
         """Estimate of log ∫exp(−energy) and its standard error.
 
         The mean weight is unbiased for Z when betas and kernels were given, not adapted. Its relative variance is
@@ -75,5 +74,4 @@ class Annealed:
 
         Source: Chan, Lai 2013, arXiv:1309.2918; Lee, Whiteley 2018, arXiv:1509.00394.
         """
-        n = len(self.samples)
-        return self.samples.log_z(), math.sqrt(max(1 / self.ess() - 1, 0) / (n - 1)) if n > 1 else math.nan
+        return Estimate(self.samples.log_z().value, log_mean_error(self.ess(), len(self.samples)))

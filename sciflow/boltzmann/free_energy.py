@@ -4,31 +4,24 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from ..errors import InputError
-from .logweights import ess, log_mean_weight
+from .logweights import Estimate, ess, log_mean_error, log_mean_weight
 from .potentials import Potential
 
-__all__ = ["FreeEnergy", "bar", "generalised_work", "mbar", "one_sided", "two_sided"]
+__all__ = ["bar", "generalised_work", "mbar", "one_sided", "two_sided"]
 
 
-class FreeEnergy(NamedTuple):
-    """A free-energy difference in kT and its standard error."""
-
-    value: float
-    error: float
-
-
-def bar(forward: Tensor, reverse: Tensor) -> FreeEnergy:
+def bar(forward: Tensor, reverse: Tensor) -> Estimate:
     """ΔF = F₁ − F₀ by Bennett's acceptance ratio from independent works.
 
-    Where hardly any work of one ensemble is met in the other the error is too small: it is never far above √2 kT.
+    Where the works of one ensemble do not reach those of the other, ΔF is known to lie in the gap between the nearest
+    of either, and its variance as if uniform there, gap²/12, is added. Where they hardly meet the error is too small.
 
     Args:
         forward: u₁(x) − u₀(x) ``(n₀,)`` at samples of ensemble 0, or generalised works 0 → 1.
@@ -59,7 +52,8 @@ def bar(forward: Tensor, reverse: Tensor) -> FreeEnergy:
         there, back = (float(accepted.logsumexp(0)) for accepted in log_accepted(middle))
         low, high = (middle, high) if there < back else (low, middle)
     variance = sum((1 / ess(accepted) - 1) / (len(accepted) - 1) for accepted in log_accepted(low))
-    return FreeEnergy(low, math.sqrt(max(float(variance), 0.0)))  # below 0 by rounding only
+    gap = max(float(forward.min() - (-reverse).max()), 0.0)
+    return Estimate(low, math.sqrt(max(float(variance), 0.0) + gap**2 / 12))  # below 0 by rounding only
 
 
 def mbar(energies: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -79,13 +73,14 @@ def mbar(energies: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor]:
         raise InputError(
             f"energies {tuple(energies.shape)} with counts {list(counts)}: give (K, N) and K that sum to N"
         )
+    sizes = torch.as_tensor(counts).long().cpu()  # counts may be written as floats
     energies, ensembles = energies.detach().double().cpu(), torch.arange(len(counts))
-    own = ensembles[:, None] == ensembles.repeat_interleave(torch.tensor(counts))
+    own = ensembles[:, None] == ensembles.repeat_interleave(sizes)
     wrong = (energies.isnan() | energies.isneginf() | (energies.isposinf() & own)).any(0)
     if wrong.any():
         raise InputError(f"{int(wrong.sum())} samples have an energy that is NaN, or infinite in their own: drop them")
     far = energies[energies.isfinite()].max() + 1000  # beyond any weight in float64
-    solver = _pymbar().MBAR(energies.clamp(max=far).numpy(), np.asarray(counts))
+    solver = _pymbar().MBAR(energies.clamp(max=far).numpy(), sizes.numpy())
     found = solver.compute_free_energy_differences()
     return torch.from_numpy(found["Delta_f"][0].copy()), torch.from_numpy(found["dDelta_f"][0].copy())
 
@@ -107,7 +102,7 @@ def generalised_work(
     return end.energy(y) - start.energy(x) - ladj
 
 
-def one_sided(work: Tensor) -> FreeEnergy:
+def one_sided(work: Tensor) -> Estimate:
     """ΔF = −log⟨exp(−Φ)⟩ from (generalised) works of independent samples of one ensemble (Zwanzig).
 
     The error √((1/ESS − 1)/(n − 1)) sees what the samples see: when their works hardly overlap with those of the other
@@ -116,12 +111,11 @@ def one_sided(work: Tensor) -> FreeEnergy:
     Source: Zwanzig 1954, https://doi.org/10.1063/1.1740409.
     """
     logw = -work.detach()
-    error = ((1 / ess(logw) - 1).clamp(min=0) / (len(work) - 1)).sqrt()  # NaN for one sample
-    return FreeEnergy(-float(log_mean_weight(logw)), float(error))
+    return Estimate(-float(log_mean_weight(logw)), log_mean_error(float(ess(logw)), len(work)))
 
 
 @torch.no_grad()
-def two_sided(x0: Tensor, x1: Tensor, u0: Potential, u1: Potential, transform: Any) -> FreeEnergy:
+def two_sided(x0: Tensor, x1: Tensor, u0: Potential, u1: Potential, transform: Any) -> Estimate:
     """ΔF = F₁ − F₀ by BAR on the generalised works of a map M from ensemble 0 to 1 and of its inverse.
 
     Args:

@@ -6,6 +6,7 @@ float64, nothing is clipped unless the name says so.
 
 import math
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from torch import Tensor
 from ..rng import Generator, step_generator, uniform
 
 __all__ = [
+    "Estimate",
     "bootstrap",
     "clipped_ess",
     "effective",
@@ -21,15 +23,28 @@ __all__ = [
     "eubo",
     "forward_ess",
     "forward_kl",
+    "log_mean_error",
     "log_mean_weight",
     "reverse_kl",
     "systematic",
 ]
 
 
+class Estimate(NamedTuple):
+    """A number and its standard error."""
+
+    value: float
+    error: float
+
+
 def log_mean_weight(logw: Tensor) -> Tensor:
     """Log of the mean weight: from samples of q it estimates log Z (the mean weight is unbiased for Z)."""
     return torch.logsumexp(logw.double(), 0) - math.log(len(logw))
+
+
+def log_mean_error(effective: float, n: int) -> float:
+    """Standard error √((1/ESS − 1)/(n − 1)) of :func:`log_mean_weight` of n independent samples; NaN for one."""
+    return math.sqrt(max(1 / effective - 1, 0) / (n - 1)) if n > 1 else math.nan
 
 
 def ess(logw: Tensor) -> Tensor:
@@ -79,15 +94,13 @@ def forward_kl(logw: Tensor, log_z: float) -> Tensor:
     return eubo(logw) - log_z
 
 
-def bootstrap(
-    statistic: Callable[[Tensor], Tensor], logw: Tensor, draws: int = 100, seed: int = 0
-) -> tuple[float, float]:
+def bootstrap(statistic: Callable[[Tensor], Tensor], logw: Tensor, draws: int = 100, seed: int = 0) -> Estimate:
     """A statistic of independent log-weights and its standard error, by resampling them with replacement.
 
     Source: Efron 1979, https://doi.org/10.1214/aos/1176344552.
     """
     again = torch.stack([statistic(logw[index]) for index in resamples(len(logw), draws, seed, logw.device)])
-    return float(statistic(logw)), float(again.std(0))
+    return Estimate(float(statistic(logw)), float(again.std(0)))
 
 
 def resamples(n: int, draws: int, seed: int, device: torch.device) -> Iterator[Tensor]:
@@ -117,6 +130,8 @@ def effective(logw: Tensor, generator: torch.Generator | None = None, most: int 
 
 def chunks(n: int, size: int, generator: Generator) -> Iterator[tuple[slice, Generator]]:
     """Slices of n samples in order, ``size`` each, with their generators: the one for all, or one per sample."""
+    if n < 1 or size < 1:
+        raise ValueError(f"n={n} samples in batches of {size}: both must be at least 1")
     for start in range(0, n, size):
         part = slice(start, min(start + size, n))
         yield part, generator if generator is None or isinstance(generator, torch.Generator) else generator[part]

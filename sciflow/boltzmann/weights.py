@@ -10,6 +10,8 @@ from torch import Tensor
 from ..rng import Generator
 from . import logweights
 from .energy import Energy
+from .logweights import Estimate
+from .potentials import require_energy
 
 __all__ = ["Profile", "WeightedSamples", "importance"]
 
@@ -60,9 +62,9 @@ class WeightedSamples:
         """The same after the largest fraction ``q`` of the weights is set to the smallest of them (biased upwards)."""
         return float(logweights.clipped_ess(self.logw, q))
 
-    def log_z(self) -> float:
-        """Estimate of log ∫exp(−energy): log of the mean weight."""
-        return float(logweights.log_mean_weight(self.logw))
+    def log_z(self) -> Estimate:
+        """Log ∫exp(−energy): log of the mean weight, and its error if the samples are independent."""
+        return Estimate(float(logweights.log_mean_weight(self.logw)), logweights.log_mean_error(self.ess(), len(self)))
 
     def mean(self, f: Tensor) -> Tensor:
         """Reweighted average of ``f (B, …)``."""
@@ -93,16 +95,17 @@ class WeightedSamples:
         value = torch.where(empty, torch.nan, value - value[~empty].min())
         return Profile((bins[1:] + bins[:-1]) / 2, value, torch.where(empty, torch.nan, error))
 
-    def delta_f(self, state: Tensor, seed: int = 0) -> tuple[float, float]:
+    def delta_f(self, state: Tensor, seed: int = 0) -> Estimate:
         """Free-energy difference −ln p(state)/p(not state) in kT with its bootstrap error; ``state (B,)`` bool."""
         value, error = self.bootstrap(lambda w: torch.log(w[~state].sum()) - torch.log(w[state].sum()), seed=seed)
-        return float(value), float(error)
+        return Estimate(float(value), float(error))
 
 
 def importance(
     flow: _Sampler, energy: Energy, n: int, generator: Generator = None, batch_size: int = 1000
 ) -> WeightedSamples:
     """Draw ``n`` samples from ``flow`` and weight them towards exp(−energy)."""
+    require_energy(energy)
     xs, logqs, logws = [], [], []
     with torch.no_grad():
         for part, own in logweights.chunks(n, batch_size, generator):

@@ -184,6 +184,13 @@ def test_a_kernel_without_rejections_is_not_adapted() -> None:
         smc(Gaussian(), shifted(), ULA(0.1), 5, acceptance=0.6)
 
 
+def test_what_cannot_be_annealed_says_so() -> None:
+    with pytest.raises(ValueError, match="n=0 samples"):
+        smc(Gaussian(), shifted(), MALA(0.1), 0)
+    with pytest.raises(ValueError, match=r"<lambda> has no method energy.*LogDensity"):
+        smc(Gaussian(), lambda x: x.square().sum(-1), MALA(0.1), 5)
+
+
 def test_one_sample_has_no_error() -> None:
     run = smc(Gaussian(), shifted(), MALA(0.1), 1, GRID, generator=step_generator(9))
     assert math.isnan(run.log_z()[1])

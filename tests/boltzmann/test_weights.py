@@ -33,7 +33,7 @@ def test_exact_flow_has_equal_weights_and_the_exact_normaliser():
     target = Gaussian(3, 0.7)
     w = importance(target, target, 1000, generator=step_generator(0))
     assert w.ess() == pytest.approx(1, abs=1e-12)
-    assert w.log_z() == pytest.approx(3 * math.log(0.7 * math.sqrt(2 * math.pi)), abs=1e-10)
+    assert w.log_z().value == pytest.approx(3 * math.log(0.7 * math.sqrt(2 * math.pi)), abs=1e-10)
 
 
 def test_too_wide_a_flow_is_corrected():
@@ -41,8 +41,17 @@ def test_too_wide_a_flow_is_corrected():
     w = importance(Gaussian(2, 1.5), Gaussian(2, 1.0), n, generator=step_generator(1))
     # closed form of the effective fraction for Gaussians: per dimension sqrt(2σ²−1)/σ²
     assert w.ess() == pytest.approx((math.sqrt(2 * 1.5**2 - 1) / 1.5**2) ** 2, rel=0.05)
-    assert w.log_z() == pytest.approx(math.log(2 * math.pi), abs=5 / math.sqrt(n * w.ess()))
+    assert w.log_z().value == pytest.approx(math.log(2 * math.pi), abs=5 * w.log_z().error)
+    assert w.log_z().error == pytest.approx(math.sqrt((1 / w.ess() - 1) / n), rel=1e-4)
     assert float(w.mean(w.x[:, 0].square())) == pytest.approx(1, abs=5 * math.sqrt(2 / (n * w.ess())))
+
+
+def test_what_cannot_be_drawn_or_weighed_says_so():
+    target = Gaussian(2, 1.0)
+    with pytest.raises(ValueError, match="n=0 samples"):
+        importance(target, target, 0)
+    with pytest.raises(ValueError, match=r"<lambda> has no method energy.*LogDensity"):
+        importance(target, lambda x: x.square().sum(-1), 3)
 
 
 def test_ess_and_clipping():
