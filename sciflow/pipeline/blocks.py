@@ -1,8 +1,11 @@
 """Drawing many samples in batches that outlive a kill, a larger ``n`` and a shortage of memory."""
 
 import inspect
+import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -11,10 +14,11 @@ from torch import Tensor
 from ..errors import InputError
 from ..manifolds import tree_map
 from ..rng import sample_generators
+from ..study import Metric
 from ..training import Model, Progress, Samples, load_tensors, read, save_tensors, stream
 from .config import SamplerConfig
 
-__all__ = ["GRID", "draw", "load_samples", "save_samples", "score"]
+__all__ = ["GRID", "draw", "load_samples", "save_samples", "score", "timing"]
 
 OPTIONAL = ("logq", "test_logp", "test_logp_error", "x0", "cond")
 SCORED = 512  # data whose density is integrated together
@@ -31,9 +35,9 @@ def draw(
 ) -> Samples:
     """Samples ``0 … n−1``: those in ``folder``, and the missing ones, which are added to it batch by batch.
 
-    A file ``START-STOP.safetensors`` holds the samples of that range. Sample *i* has the random stream *i* of ``seed``,
-    so the ranges may be cut anywhere. When memory runs out, the batch is halved. An optimal grid is chosen once and
-    kept there.
+    A file ``START-STOP.safetensors`` holds the samples of that range, ``START-STOP.json`` how long they took. Sample
+    *i* has the random stream *i* of ``seed``, so the ranges may be cut anywhere. When memory runs out, the batch is
+    halved. An optimal grid is chosen once and kept there.
 
     Raises:
         InputError: a setting that the model does not know, samples that are not finite, no memory for a single one.
@@ -52,6 +56,7 @@ def draw(
         while done < sampler.n:
             stop = min((done // batch + 1) * batch, sampler.n)
             cond = None if conditions is None else conditions(range(done, stop))
+            began = perf_counter()
             try:
                 drawn = model.sample(
                     stop - done,
@@ -67,15 +72,34 @@ def draw(
                 batch = max(1, batch // 2)
                 progress.say(f"out of memory; batch_size is now {batch}")
                 continue
-            if bad := _not_finite(drawn):
+            bad, block = _not_finite(drawn), folder / f"{done:09d}-{stop:09d}.safetensors"  # waits for a GPU
+            taken = {"samples": stop - done, "seconds": perf_counter() - began, "device": _device_name(model)}
+            if bad:
                 raise InputError(
                     f"sample {done + bad[0]} and {len(bad) - 1} more of its batch are not finite: "
                     "train longer, or take more sampler.steps"
                 )
-            save_samples(drawn._replace(cond=cond), folder / f"{done:09d}-{stop:09d}.safetensors")
+            block.with_suffix(".json").write_text(json.dumps(taken))
+            save_samples(drawn._replace(cond=cond), block)
             progress.advance(stop - done)
             done = stop
     return _joined([load_samples(path) for start, _, path in _ranges(folder) if start < sampler.n], sampler.n)
+
+
+def timing(folder: Path, n: int) -> dict[str, Any]:
+    """What samples ``0 … n−1`` took, as seconds of the clock: the metric ``seconds_per_sample``, and batch by batch.
+
+    The first batch of a process has its warm-up in it; the choice of a grid and densities of held-out data are not.
+    """
+    files = [path.with_suffix(".json") for start, _, path in _ranges(folder) if start < n]
+    batches = [json.loads(file.read_text()) for file in files if file.is_file()]
+    drawn = sum(batch["samples"] for batch in batches)
+    if not drawn:
+        return {"metrics": {}, "batches": []}
+    devices = " and ".join(sorted({batch["device"] for batch in batches}))
+    unit = f"s, {devices}, batches of {max(batch['samples'] for batch in batches)}"
+    seconds = Metric(sum(batch["seconds"] for batch in batches) / drawn, n=drawn, unit=unit)
+    return {"metrics": {"seconds_per_sample": asdict(seconds)}, "batches": batches}
 
 
 def _grid(model: Model, sampler: SamplerConfig, seed: int, folder: Path, conditions: Conditions | None) -> Tensor:
@@ -130,8 +154,19 @@ def _scored(model: Model, batch: dict[str, Any], tolerance: float) -> dict[str, 
 
 def _on_device(tree: Any, model: Model) -> Any:
     """Tensors and states by name, where the model is."""
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    device = _device(model)
     return tree and {name: tree_map(lambda leaf: leaf.to(device), value) for name, value in tree.items()}
+
+
+def _device(model: Model) -> torch.device:
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
+
+
+def _device_name(model: Model) -> str:
+    device, threads = _device(model), torch.get_num_threads()
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def save_samples(samples: Samples, path: Path) -> None:

@@ -105,7 +105,7 @@ def train(config: Config, data: str | Path, out: str | Path, state: str | Path |
 def sample(
     config: Config, data: str | Path, model: str | Path, out: str | Path, state: str | Path | None = None
 ) -> Samples:
-    """Draw ``sampler.n`` samples: ``samples.safetensors``, the study's own files, ``config.yaml``.
+    """Draw ``sampler.n`` samples: ``samples.safetensors``, the study's own files, ``timing.json``, ``config.yaml``.
 
     Sample *i* has its own random stream. Every batch is kept in the state folder as soon as it is drawn, under a
     fingerprint of the weights and the solver's settings: a killed run continues, a larger ``n`` adds what is missing.
@@ -131,6 +131,7 @@ def sample(
         samples = samples._replace(test_logp=logp, test_logp_error=error)
     with publish(out, "sample", made_from) as part:
         blocks.save_samples(samples, part / "samples.safetensors")
+        (part / "timing.json").write_text(json.dumps(blocks.timing(folder, config.sampler.n), indent=1))
         if (folder / blocks.GRID).exists():
             shutil.copy(folder / blocks.GRID, part)
         config.study.write(samples, part)

@@ -14,7 +14,8 @@ __all__ = ["comparison", "summary"]
 
 FEW = 30  # effective samples, below which an average of weights says nothing
 _GAINED = "nat"  # unit of metrics that say how much worse than the truth a density is
-HIDDEN = {"config.yaml", "meta.json", "samples.safetensors"}
+HIDDEN = {"config.yaml", "meta.json", "samples.safetensors", "timing.json"}
+BESIDE = ("samples/timing.json", "self_consistency.json")  # metrics that `evaluate` did not make
 
 
 def summary(folder: Path) -> str:
@@ -88,10 +89,12 @@ def _content(folder: Path) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(path.read_text())
         if not {"study", "seed", "version", "metrics"} <= content.keys():
             raise ValueError("study, seed, version or metrics is missing")
+        for path in [folder / name for name in BESIDE if (folder / name).is_file()]:
+            content["metrics"] |= json.loads(path.read_text()).get("metrics", {})
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(f"{folder}: no metrics.json; `sciflow evaluate … --out {folder}` writes it") from error
     except (ValueError, AttributeError) as error:  # of JSON, of UTF-8, or not a dictionary
-        raise InputError(f"{path}: not what `sciflow evaluate` wrote ({error}); evaluate again") from error
+        raise InputError(f"{path}: not what sciflow wrote ({error}); delete it and run its stage again") from error
     return content
 
 

@@ -1,5 +1,6 @@
 """Laws of the four stages, on a study of one parameter pair."""
 
+import itertools
 import json
 import math
 from dataclasses import replace
@@ -14,6 +15,7 @@ from sciflow import __version__, pipeline
 from sciflow.errors import InputError
 from sciflow.pipeline.config import Config, SamplerConfig, load_config
 from sciflow.pipeline.outputs import digest
+from sciflow.pipeline.summary import summary
 from sciflow.rng import Generator, normal
 from sciflow.training import Samples, save_tensors
 
@@ -198,6 +200,25 @@ def test_more_samples_add_to_those_there(tiny: Config, trained: Path) -> None:
     assert torch.equal(more.x[:11], few.x)
     assert drawn.items() <= {path: path.stat().st_mtime_ns for path in (trained / ".state").rglob("sample-*/*")}.items()
     assert torch.equal(_sample(_with(tiny, n=5), trained).x, few.x[:5])
+
+
+def test_all_batches_are_timed_those_of_earlier_calls_too(
+    tiny: Config, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that is a second on whenever it is read: five batches of 30 samples take five seconds."""
+    monkeypatch.setattr("sciflow.pipeline.blocks.perf_counter", itertools.count().__next__)
+    for n, sizes in ((11, [8, 3]), (30, [8, 3, 5, 8, 6])):
+        _sample(_with(tiny, n=n), trained)
+        timing = json.loads((trained / "samples/timing.json").read_text())
+        assert [batch["samples"] for batch in timing["batches"]] == sizes
+        seconds = timing["metrics"]["seconds_per_sample"]
+        assert (seconds["value"], seconds["n"]) == (len(sizes) / n, n)
+        assert seconds["unit"].startswith("s, ")
+        assert seconds["unit"].endswith(", batches of 8")
+    pipeline.evaluate(tiny, trained / "data", trained / "samples", trained)
+    assert "seconds_per_sample" not in (trained / "metrics.json").read_text()  # the same for the same samples
+    assert "seconds_per_sample  0.1667" in summary(trained)
+    assert "timing.json" not in summary(trained)
 
 
 def test_other_solver_settings_draw_anew(tiny: Config, trained: Path) -> None:

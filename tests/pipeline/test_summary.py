@@ -66,7 +66,7 @@ def test_a_run_without_metrics_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("broken", ['{"study": "s", ', "[]", "{}", "\x00"])
 def test_broken_metrics_are_one_line(tmp_path: Path, broken: str) -> None:
     (tmp_path / "metrics.json").write_text(broken)
-    with pytest.raises(InputError, match=r"metrics\.json: not what .* evaluate again") as caught:
+    with pytest.raises(InputError, match=r"metrics\.json: not what .* run its stage again") as caught:
         summary(tmp_path)
     assert "\n" not in str(caught.value)
 
