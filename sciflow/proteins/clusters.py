@@ -11,12 +11,13 @@ from ..errors import InputError
 from ..rng import step_generator
 from .residues import LETTERS
 
-__all__ = ["cluster", "shared_words", "split_clusters"]
+__all__ = ["SHARED", "cluster", "shared_words", "split_clusters"]
 
+SHARED = 0.2  # of the words of the sequence that has fewer: more is of one family
 _BLOCK = 1024  # sequences that are compared to all others at once
 
 
-def cluster(sequences: Sequence[str], containment: float = 0.2) -> list[int]:
+def cluster(sequences: Sequence[str], containment: float = SHARED) -> list[int]:
     """The cluster of each sequence, 0, 1, …: two that share more of their words than ``containment`` are in the same.
 
     Training data from other clusters therefore hold no near-duplicate of held-out data. Unrelated proteins of 60 to 256

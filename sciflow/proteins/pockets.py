@@ -15,7 +15,8 @@ from ..manifolds import SO3, Euclidean, FlatTorus, Product, Simplex
 from ..rng import step_generator
 from ..study import Evaluation
 from ..training import Model, Samples, load_tensors, save_tensors
-from .clusters import cluster, shared_words, split_clusters
+from .clusters import SHARED, cluster, shared_words, split_clusters
+from .collection import read_structures
 from .complexes import Pocket, Residues, bound, pieces, read_complexes
 from .files import write_fasta, write_structure
 from .frames import all_atoms
@@ -23,6 +24,7 @@ from .peptide_figures import figures
 from .peptide_metrics import Bound, Hidden, Library, peptide_metrics, rotamers
 from .residues import UNKNOWN
 from .sources import hold
+from .structure import Chain
 from .tasks import TASKS, check_tasks, known
 from .tensors import ProteinDataset, as_chains, padded, stacked
 
@@ -46,6 +48,7 @@ class PocketStudy:
         peptide_chain: the chain that is the peptide, where a file holds a whole complex.
         pieces: stretches of training receptors that training takes for peptides as well, four for each time that it
             sees a true one; none with 0.
+        structures: pieces are of the data set ``structures`` too, of chains that are unlike all held-out receptors.
         held_out: share of the complexes in the test split, by clusters of receptors; validation has half as many.
     """
 
@@ -55,6 +58,7 @@ class PocketStudy:
     peptide_chain: str = ""
     pocket: Pocket = field(default_factory=Pocket)
     pieces: int = 6000
+    structures: bool = False
     held_out: float = 0.2
     architecture: Any = None
     seed: int = 0
@@ -71,7 +75,7 @@ class PocketStudy:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        return ("pepset",) if self.path is None else ()
+        return (*(("pepset",) if self.path is None else ()), *(("structures",) if self.structures else ()))
 
     @property
     def manifold(self) -> Product:
@@ -85,11 +89,13 @@ class PocketStudy:
         parts = split_clusters(clusters, {"test": self.held_out, "val": self.held_out / 2}, self.seed)
         splits = {name: [complexes[i] for i in part] for name, part in parts.items()}
         rows = {name: [bound(one, self.pocket) for one in part] for name, part in splits.items()}
-        each = -(-self.pieces // len(parts["train"]))
+        hidden = [one.sequence for name in ("test", "val") for one in splits[name]]
+        surfaces = {i: complexes[i].receptor for i in parts["train"]} | self._unlike(hidden, raw, len(complexes))
+        each = -(-self.pieces // len(surfaces))
         extra = [
             piece
-            for i in parts["train"]
-            for piece in pieces(complexes[i].receptor, self.pocket, each, step_generator(self.seed, 1, i))
+            for i, chains in surfaces.items()
+            for piece in pieces(chains, self.pocket, each, step_generator(self.seed, 1, i))
         ]
         repeats = max(1, round(len(extra) / (4 * len(rows["train"]))))
         for name, part in (rows | {"train": rows["train"] * repeats + extra}).items():
@@ -105,6 +111,7 @@ class PocketStudy:
             "chains": {one.name: [one.peptide.id, *(c.id for c in one.receptor)] for one in complexes},
             "receptor_clusters": len(set(clusters)),
             "pieces": len(extra),
+            "pieces_from": len(surfaces),
             "dropped": dropped,
             "peptides_like_one_in_training": int((shared_words(test, train) > 0.5).any(1).sum()),
             "scale": float(torch.cat([p["translation"] for p in peptides]).square().mean().sqrt()),
@@ -112,6 +119,15 @@ class PocketStudy:
             "rotamers": rotamers(*of).tolist(),
         }
         (out / "meta.json").write_text(json.dumps(meta, indent=1))
+
+    def _unlike(self, hidden: Sequence[str], raw: Path | None, first: int) -> dict[int, list[Chain]]:
+        """Chains of ``structures`` that share less with held-out receptors than a cluster does, from ``first`` on."""
+        if not self.structures:
+            return {}
+        found, _ = read_structures((raw or Path("data/raw")) / "structures")
+        unique = list({chain.sequence: chain for chain in found if len(chain) > 2 * self.pocket.longest}.values())
+        alike = (shared_words([chain.sequence for chain in unique], hidden) > SHARED).any(1)
+        return {first + i: [chain] for i, chain in enumerate(unique) if not alike[i]}
 
     def dataset(self, data: Path, split: str) -> ProteinDataset:
         return ProteinDataset(data / f"{split}.safetensors")

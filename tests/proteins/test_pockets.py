@@ -175,6 +175,20 @@ def test_receptors_are_held_out_by_clusters_and_pieces_are_of_training(complexes
     assert all(any(sequence(piece) in receptor for receptor in train) for piece in extra)
 
 
+def test_pieces_of_other_structures_are_unlike_held_out_receptors(build, complexes, folder, data, tmp_path) -> None:
+    """Sixty residues that hold a held-out receptor are left out; sixty others are not."""
+    meta = json.loads((data / "meta.json").read_text())
+    held_out = next(one.sequence for one in complexes if one.name == meta["complexes"]["test"][0])
+    (tmp_path / "raw" / "structures").mkdir(parents=True)
+    for name, sequence_ in (("alike", held_out + letters(30, 7)), ("unlike", letters(60, 8))):
+        write_structure([build(sequence_, id="A")], tmp_path / "raw" / "structures" / f"{name}.pdb")
+    (tmp_path / "more").mkdir()
+    PocketStudy(path=folder, pieces=20, structures=True).prepare(tmp_path / "raw", tmp_path / "more")
+    more = json.loads((tmp_path / "more" / "meta.json").read_text())
+    assert more["complexes"] == meta["complexes"]
+    assert more["pieces_from"] == meta["pieces_from"] + 1
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_nothing_hidden_enters_and_the_pocket_stays(task, folder, data, tmp_path) -> None:
     study = PocketStudy(task=task, path=folder, architecture=SMALL)
