@@ -14,6 +14,7 @@ from torch import Tensor
 from ..rng import Generator, step_generator, uniform
 
 __all__ = [
+    "FEW",
     "Estimate",
     "bootstrap",
     "clipped_ess",
@@ -28,6 +29,9 @@ __all__ = [
     "reverse_kl",
     "systematic",
 ]
+
+
+FEW = 30  # effective samples, below which no reweighted number or curve is an estimate
 
 
 class Estimate(NamedTuple):

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from ..boltzmann import Profile, WeightedSamples
+from ..boltzmann.logweights import FEW
 from .reference import BIN_EDGES, Reference
 
 __all__ = ["Ensembles", "density", "minus_log"]
@@ -34,6 +35,17 @@ class Ensembles:
     test_logw: torch.Tensor | None
     reference: Reference | None
     topology: mdtraj.Topology
+
+    @property
+    def molecule(self) -> str:
+        """``ACE-ALA-NME``, of a long one its ends."""
+        names = [residue.name for residue in self.topology.residues]
+        return "-".join(names if len(names) < 8 else [*names[:3], "…", *names[-3:]])
+
+    @property
+    def few(self) -> bool:
+        """Whether too few samples are effective for any reweighted estimate."""
+        return self.weighted.ess() * len(self.weighted) < FEW
 
     def profile(self, residue: int, seed: int = 0) -> Profile:
         """Reweighted free energy along φ of a residue over the bins of the reference."""

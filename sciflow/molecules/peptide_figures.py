@@ -6,7 +6,9 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..boltzmann.weight_figure import WEIGHTS, weight_figure
+from ..boltzmann.density_figure import densities
+from ..boltzmann.logweights import FEW
+from ..boltzmann.weight_figure import WEIGHTS, headline, weight_figure
 from .ensembles import Ensembles, density, minus_log
 
 __all__ = ["captions", "figures"]
@@ -18,13 +20,16 @@ _SHOWN = 1.5  # kT: bins of a profile with a larger error are left blank
 
 def figures(e: Ensembles, seed: int = 0) -> dict[str, Figure]:
     """Every figure by its name."""
-    return {
+    drawn = {
         "ramachandran": _ramachandran(e),
         "free_energy": _free_energy(e, seed),
         "energies": _energies(e),
         "weights": weight_figure(e.weighted.logw, torch.from_numpy(e.energy)),
         "structures": _structures(e),
     }
+    for figure in drawn.values():
+        figure.suptitle(headline(e.molecule, len(e.weighted), e.weighted.logw), fontsize="medium")
+    return drawn
 
 
 def captions(e: Ensembles) -> dict[str, str]:
@@ -38,7 +43,7 @@ def captions(e: Ensembles) -> dict[str, str]:
         f"N = {n} samples as drawn, the same reweighted{beside}.",
         "free_energy": f"Free energy along φ of {_named(e)} from N = {n} samples{beside}; bands are one bootstrap or "
         f"block standard error. Trust differences where the band is narrow; bins with an error above {_SHOWN} kT are "
-        "left blank.",
+        f"left blank, and the whole curve below {FEW} effective samples.",
         "energies": "Potential energies in kT. A tail of the samples towards high energies is what the weights remove.",
         "weights": WEIGHTS,
         "structures": "Twelve heavy-atom skeletons drawn from the reweighted ensemble, superposed; a colour each.",
@@ -56,7 +61,8 @@ def _ramachandran(e: Ensembles) -> Figure:
     axes = figure.subplots(len(e.residues), columns, sharex=True, sharey=True, squeeze=False)
     for r, row in enumerate(axes):
         panels = {"training data": density(e.data[:, r]), "samples": density(e.samples[:, r])}
-        panels["samples, reweighted"] = density(e.samples[:, r], e.weighted.weights.numpy())
+        weighted = "samples, reweighted" + (": no estimate" if e.few else "")
+        panels[weighted] = density(e.samples[:, r], e.weighted.weights.numpy())
         if e.reference is not None:
             panels["reference (replica exchange)"] = e.reference.ramachandran[r] / e.reference.ramachandran[r].sum()
         for ax, (title, p) in zip(row, panels.items(), strict=True):
@@ -90,7 +96,8 @@ def _free_energy(e: Ensembles, seed: int) -> Figure:
         )
         ax.plot(centres, minus_log(e.samples[:, r, 0]), color=_FLOW, label="samples", lw=1)
         value, error = profile.free_energy.numpy(), profile.error.numpy()
-        _band(ax, centres, np.where(error < _SHOWN, value, np.nan), error, "samples, reweighted", _REWEIGHTED)
+        if not e.few:
+            _band(ax, centres, np.where(error < _SHOWN, value, np.nan), error, "samples, reweighted", _REWEIGHTED)
         ax.set(xlabel=f"φ of {e.residues[r]} (degrees)", xlim=(-180, 180), ylim=(-0.5, 14), xticks=range(-180, 181, 60))
     axes[0].set_ylabel("free energy (kT)")
     axes[0].legend(frameon=False)
@@ -105,25 +112,21 @@ def _band(ax: Axes, x: np.ndarray, y: np.ndarray, error: np.ndarray, label: str,
 def _energies(e: Ensembles) -> Figure:
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     ax = figure.subplots()
-    low = min(e.data_energy.min(), np.nanmin(e.energy))
-    high = np.quantile(e.data_energy, 0.999) + 0.5 * np.ptp(e.data_energy)
-    bins = np.linspace(low, high, 90)
-    known = np.isfinite(e.energy)
+    low, high = np.quantile(e.data_energy, [0.001, 0.999])
+    reach = 0.2 * (high - low)
+    edges = torch.linspace(low - reach, high + reach, 81, dtype=torch.float64)
     if e.reference is not None:
         quantiles = e.reference.energy
         density = np.diff(np.linspace(0, 1, len(quantiles), endpoint=False)[::5]) / np.diff(quantiles[::5])
         centres = (quantiles[:-5:5] + quantiles[5::5]) / 2
         ax.plot(centres, density, "--", color=_REFERENCE, label="replica exchange")
-    weights = e.weighted.weights.numpy()[known]
-    for label, colour, energy, w in (
-        ("training data", _DATA, e.data_energy, None),
-        ("samples", _FLOW, e.energy[known], None),
-        ("samples, reweighted", _REWEIGHTED, e.energy[known], weights),
-    ):
-        mass = np.histogram(energy, bins, weights=w)[0] / (len(energy) if w is None else w.sum())
-        ax.stairs(mass / np.diff(bins), bins, color=colour, lw=1.4, label=label)
-    ax.set(xlabel="potential energy (kT)", ylabel="density", xlim=(low, high))
-    ax.legend(frameon=False)
+    data, energy = torch.from_numpy(e.data_energy), torch.from_numpy(e.energy)
+    sets: list[tuple[str, str, torch.Tensor, torch.Tensor | None]] = [
+        ("training data", _DATA, data, None),
+        ("samples", _FLOW, energy, None),
+    ]
+    densities(ax, edges, sets if e.few else [*sets, ("samples, reweighted", _REWEIGHTED, energy, e.weighted.weights)])
+    ax.set_xlabel("potential energy (kT)")
     return figure
 
 
@@ -139,5 +142,6 @@ def _structures(e: Ensembles, n: int = 12) -> Figure:
         for a, b in bonds:
             ax.plot(*frame[[a, b]].T, color=colours[k % 10], lw=1.5, alpha=0.8)
     ax.set_aspect("equal")
+    ax.locator_params(nbins=4)  # labels of more would overlap
     ax.set(xlabel="x (nm)", ylabel="y (nm)", zlabel="z (nm)")
     return figure

@@ -7,6 +7,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from ..boltzmann.logweights import FEW, ess
 from ..boltzmann.targets import Particles, Target
 from ..errors import InputError
 from ..rng import step_generator
@@ -71,6 +72,11 @@ class Ensembles:
     def weights(self) -> Tensor | None:
         """Normalised weights of the samples ``(B,)``."""
         return None if self.logw is None else self.logw.softmax(0)
+
+    @property
+    def few(self) -> bool:
+        """Whether too few samples are effective for any reweighted estimate."""
+        return self.logw is not None and float(ess(self.logw)) * len(self.logw) < FEW
 
     @cached_property
     def test_chain(self) -> Tensor:

@@ -2,12 +2,13 @@
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from ..boltzmann.density_figure import densities
 from ..boltzmann.distances import histogram, interatomic_distances
-from ..boltzmann.weight_figure import WEIGHTS, weight_figure
+from ..boltzmann.logweights import FEW
+from ..boltzmann.weight_figure import WEIGHTS, headline, weight_figure
 from .ensembles import Ensembles
 
 __all__ = ["captions", "figures"]
@@ -21,40 +22,34 @@ def figures(e: Ensembles) -> dict[str, Figure]:
     """Every figure by its name."""
     drawn = {"energies": _energies(e)}
     drawn |= {"distances": _distances(e)} if e.particles else {"density": _density(e), "free_energy": _free_energy(e)}
-    return drawn | ({} if e.logw is None else {"weights": weight_figure(e.logw, e.energy)})
+    drawn |= {} if e.logw is None else {"weights": weight_figure(e.logw, e.energy)}
+    for figure in drawn.values():
+        figure.suptitle(headline(type(e.target).__name__, len(e.samples), e.logw), fontsize="medium")
+    return drawn
 
 
 def captions(e: Ensembles) -> dict[str, str]:
     """What each figure shows and how to read it, by the same names."""
     n, m = len(e.samples), len(e.test)
     beside = f"N = {n} samples beside {m} held-out data"
+    few = f" Fewer than {FEW} effective samples, so no reweighted curves." if e.few else ""
     known = "; black: exact" if e.target.free_energy(e.test[:1, 0]) is not None else ""
     return {
-        "energies": f"Energies in kT, {beside}. A tail towards high energies is what the weights remove.",
-        "distances": f"Distances of all pairs of particles, {beside}, in reduced units.",
-        "density": f"Free energy −ln p over the first two dimensions in kT, {beside}.",
-        "free_energy": f"Free energy −ln p along the first dimension in kT, minimum at zero, {beside}{known}.",
+        "energies": f"Energies in kT, {beside}. A tail towards high energies is what the weights remove.{few}",
+        "distances": f"Distances of all pairs of particles, {beside}, in reduced units.{few}",
+        "density": f"Free energy −ln p over the first two dimensions in kT, {beside}.{few}",
+        "free_energy": f"Free energy −ln p along the first dimension in kT, minimum at zero, {beside}{known}.{few}",
         "weights": WEIGHTS,
     }
 
 
 def _sets(e: Ensembles) -> list[tuple[str, str, Tensor, Tensor | None]]:
-    """Label, colour, points and weights of what is compared."""
+    """Label, colour, points and weights of what is compared; reweighted samples where enough are effective."""
     sets: list[tuple[str, str, Tensor, Tensor | None]] = [
         ("held-out data", _DATA, e.test, None),
         ("samples", _FLOW, e.samples, None),
     ]
-    return sets if e.weights is None else [*sets, ("samples, reweighted", _REWEIGHTED, e.samples, e.weights)]
-
-
-def _curves(ax: Axes, e: Ensembles, quantity: str, edges: Tensor) -> None:
-    width = edges.diff().numpy()
-    for label, colour, x, weights in _sets(e):
-        values = e.target.energy(x) if quantity == "energy" else interatomic_distances(x)
-        shares = histogram(values, edges, weights)[1:-1].numpy()
-        ax.stairs(shares / width, edges.numpy(), color=colour, lw=1.4, label=label, fill=False)
-    ax.set(ylabel="density", xlim=(float(edges[0]), float(edges[-1])))
-    ax.legend(frameon=False)
+    return sets if e.weights is None or e.few else [*sets, ("samples, reweighted", _REWEIGHTED, e.samples, e.weights)]
 
 
 def _energies(e: Ensembles) -> Figure:
@@ -62,7 +57,8 @@ def _energies(e: Ensembles) -> Figure:
     ax = figure.subplots()
     low, high = float(e.test_energy.min()), float(e.test_energy.max())
     reach = 0.2 * (high - low)
-    _curves(ax, e, "energy", torch.linspace(low - reach, high + reach, 81, dtype=torch.float64))
+    sets = [(label, colour, e.target.energy(x), weights) for label, colour, x, weights in _sets(e)]
+    densities(ax, torch.linspace(low - reach, high + reach, 81, dtype=torch.float64), sets)
     ax.set_xlabel("energy (kT)")
     return figure
 
@@ -71,7 +67,8 @@ def _distances(e: Ensembles) -> Figure:
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     ax = figure.subplots()
     high = float(torch.quantile(interatomic_distances(e.test[:1000]).flatten(), 0.999))
-    _curves(ax, e, "distance", torch.linspace(0, 1.1 * high, 121, dtype=torch.float64))
+    sets = [(label, colour, interatomic_distances(x), weights) for label, colour, x, weights in _sets(e)]
+    densities(ax, torch.linspace(0, 1.1 * high, 121, dtype=torch.float64), sets)
     ax.set_xlabel("distance of two particles (reduced units)")
     return figure
 

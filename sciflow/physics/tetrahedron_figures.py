@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..boltzmann.targets import Tetrahedron, turns_of_so3
+from ..boltzmann.weight_figure import headline
 from .ensembles import Ensembles
 
 __all__ = ["CORNERS", "corners"]
@@ -26,7 +27,7 @@ def corners(target: Tetrahedron, e: Ensembles) -> Figure:
     q, log_weight = turns_of_so3(_TURNS)
     exact = (log_weight - target.energy(q)).softmax(0)
     laws: list[tuple[str, Tensor, Tensor | None]] = [("exact", q, exact), ("samples", e.samples, None)]
-    if e.weights is not None:
+    if e.weights is not None and not e.few:
         laws.append(("samples, reweighted", e.samples, e.weights))
     figure = Figure(figsize=(3.4 * len(laws), 7.2), layout="constrained")
     axes = figure.subplots(4, len(laws), subplot_kw={"projection": "mollweide"}, squeeze=False)
@@ -45,6 +46,7 @@ def corners(target: Tetrahedron, e: Ensembles) -> Figure:
                 axis.set_title(name)
             if column == 0:
                 axis.set_ylabel(f"charge {target.charges[row]:g}")
+    figure.suptitle(headline("Tetrahedron", len(e.samples), e.logw), fontsize="medium")
     figure.colorbar(image, ax=axes, label="density / uniform density", shrink=0.5, extend="max")
     return figure
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from ..boltzmann.logweights import FEW
 from ..errors import InputError
 from .report import beside_error, metric_rows, with_error
 
 __all__ = ["comparison", "summary"]
 
-FEW = 30  # effective samples, below which an average of weights says nothing
 _GAINED = "nat"  # unit of metrics that say how much worse than the truth a density is
 HIDDEN = {"config.yaml", "meta.json", "samples.safetensors", "timing.json"}
 BESIDE = ("samples/timing.json", "self_consistency.json")  # metrics that `evaluate` did not make

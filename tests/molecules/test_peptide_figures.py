@@ -33,6 +33,18 @@ def test_data_in_equilibrium_are_not_called_biased(biased: bool) -> None:
     assert ("training data (biased)" in axis.get_legend_handles_labels()[1]) == biased
 
 
+def test_titles_say_of_what_and_too_few_weights_are_no_curve() -> None:
+    e = ensembles(biased=False)
+    drawn = figures(e)
+    titles = {figure.get_suptitle() for figure in drawn.values()}
+    assert titles == {"ALA: N = 4, raw ESS 100 % (4 effective: too few to reweight)"}
+    many = replace(e, weighted=WeightedSamples(torch.zeros(40, 1, 3), torch.zeros(40), torch.zeros(40)))
+    many = replace(many, samples=np.tile(e.samples, (10, 1, 1)), energy=np.tile(e.energy, 10))
+    for name in ("free_energy", "energies"):
+        few, enough = (f[name].axes[0].get_legend_handles_labels()[1] for f in (drawn, figures(many)))
+        assert enough == [*few, "samples, reweighted"]
+
+
 def test_mean_energies_are_named_as_those_of_every_study() -> None:
     """Energies 0, 1, 2, 3 with weights 1, 1, 1, 3: the raw mean is 1.5, the reweighted one 12/6."""
     e = ensembles(biased=False)

@@ -129,6 +129,21 @@ def test_without_densities_there_are_no_weights():
     assert set(figures(e)) <= set(captions(e))
 
 
+def test_too_few_effective_samples_are_no_reweighted_curve():
+    """Nearly all the weight on one sample, or as much on each."""
+    x = DoubleWell().sample(1000, step_generator(0))
+    for heavy in (True, False):
+        logw = torch.zeros(len(x), dtype=torch.float64)
+        logw[0] = 20.0 * heavy
+        e = Ensembles.of(DoubleWell(), Samples(x, -DoubleWell().energy(x) - logw, 1), x, x, 0)
+        drawn = figures(e)
+        for name in ("energies", "free_energy"):
+            (axis,) = drawn[name].axes
+            assert ("samples, reweighted" in axis.get_legend_handles_labels()[1]) is not heavy
+            assert ("no reweighted curves" in captions(e)[name]) is heavy
+            assert drawn[name].get_suptitle().startswith("DoubleWell: N = 1000, raw ESS ")
+
+
 def test_samples_without_a_finite_energy_are_refused():
     x = torch.zeros(5, 3, 3)
     with pytest.raises(InputError, match="none of the 5 samples"):
