@@ -1,4 +1,4 @@
-"""The command line: ``sciflow prepare|train|sample|evaluate|rectify|run|reference|config|fetch|summary``."""
+"""The command line: ``sciflow prepare|train|sample|evaluate|rectify|run|…``; ``sciflow --help`` lists all."""
 
 import argparse
 import os
@@ -100,6 +100,11 @@ def _parser(command: str) -> argparse.ArgumentParser:
         parser.add_argument("name", nargs="?", help="name of a data set; without one, all are listed")
         parser.add_argument("ids", nargs="*", help="entries of pdb, such as 1UBQ, or a file that lists them")
         parser.add_argument("--out", type=Path, default=Path("data/raw"), help="default: data/raw")
+        return parser
+    if command == "self-consistency":
+        parser.add_argument("--samples", type=Path, required=True, help="folder of backbones, SAMPLE.pdb")
+        parser.add_argument("--folded", type=Path, required=True, help="folder of SAMPLE.pdb, SAMPLE_1.cif, …")
+        parser.add_argument("--out", type=Path, required=True, help="folder for self_consistency.json and .csv")
         return parser
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="study=NAME or FILE.py, model=NAME, settings")
     if command == "config":
@@ -248,6 +253,17 @@ def _print_summary(*folders: Path) -> None:
     print(summary(folders[0]) if len(folders) == 1 else comparison(folders))
 
 
+def _self_consistency(args: argparse.Namespace) -> None:
+    """Backbones against structures that a folding model of your own made of sequences designed for them."""
+    from .pipeline.outputs import fingerprint, publish
+    from .proteins.self_consistency import self_consistency, write_self_consistency
+
+    scores = self_consistency(args.samples, args.folded)
+    with publish(args.out, "self-consistency", fingerprint(scores)) as part:
+        write_self_consistency(scores, part)
+    print(args.out / "self_consistency.json")
+
+
 def _launched(config: "Config", command: list[str], state: Path | None = None) -> bool:
     """Start ``trainer.devices`` processes with torchrun, unless it is one or they run already."""
     devices = config.trainer.devices
@@ -268,6 +284,7 @@ _COMMANDS = {
     "sample": _sample,
     "evaluate": _evaluate,
     "rectify": _rectify,
+    "self-consistency": _self_consistency,
     "run": _run,
     "reference": _reference,
     "config": _show_config,

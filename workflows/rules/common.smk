@@ -8,6 +8,7 @@ from sciflow.errors import InputError
 
 RUNS = config["runs"]
 RESULTS = config["results"]
+REFOLDED = [name for name, run in RUNS.items() if "refold" in run]
 
 # A prefix replaces Snakemake's own strict mode, without which `| tee` would hide that a stage failed.
 STRICT = "set -euo pipefail; "
@@ -116,6 +117,29 @@ def rectify_overrides(wildcards):
         o for o in RUNS[run["pairs"]].get("overrides", []) if stage_of(o) == "sample"
     ]
     return [*sampled, *run.get("rectify", [])]
+
+
+def backbones(wildcards):
+    """The structures that the study of backbones writes beside its samples."""
+    return f"{RESULTS}/{wildcards.run}/samples/samples"
+
+
+def refold_command(wildcards):
+    """The run's own command, with the folders that it reads and writes in the places it has for them."""
+    command = RUNS[wildcards.run]["refold"]
+    folders = {
+        "{samples}": backbones(wildcards),
+        "{folded}": f"{RESULTS}/{wildcards.run}/folded",
+    }
+    for place, folder in folders.items():
+        command = command.replace(place, shlex.quote(folder))
+    return command
+
+
+def refold_files(wildcards):
+    """Files that the command names, such as its script."""
+    words = shlex.split(RUNS[wildcards.run]["refold"])
+    return [word for word in words if Path(word).is_file()]
 
 
 def captions():
