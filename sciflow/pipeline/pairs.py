@@ -11,7 +11,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..manifolds import tree_map
 from ..study import Study
-from ..training import Samples, load_tensors, read, save_tensors
+from ..training import Samples, load_tensors, save_tensors
 from .outputs import digest
 
 __all__ = ["INITIAL", "keep_pairs", "trained_on", "write_pairs"]
@@ -44,7 +44,7 @@ def keep_pairs(study: Study, samples: Samples, data: Path) -> Tensor:
 def write_pairs(study: Study, samples: Samples, kept: Tensor, data: Path, weights: Path, out: Path) -> None:
     """All of ``data`` again, and beside it the kept pairs, and the weights that made them.
 
-    Pairs are batches that bring their own sources: ``x``, ``x0``, and those conditions that the training split has.
+    Pairs are batches that bring their own sources: ``x``, ``x0``, and all that the samples were conditioned on.
     The splits stay the data's own, so that priors, floors and the test are those of the data.
     """
     old = {INITIAL, "config.yaml", "meta.json", *(f"{name}.safetensors" for name in PAIRS.values())}
@@ -53,8 +53,7 @@ def write_pairs(study: Study, samples: Samples, kept: Tensor, data: Path, weight
         if path.is_file() and not path.name.startswith(".") and path.name not in old:
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path, copy)
-    known = read(study.dataset(data, "train"), [0]).keys() - {"x", "x0"}
-    cond = {name: value for name, value in (samples.cond or {}).items() if name in known}
+    cond = {name: value for name, value in (samples.cond or {}).items() if name != "x"}  # what is known is in the samples
     index = kept.nonzero()[:, 0]
     held_out = max(1, round(HELD_OUT * len(index)))
     for name, rows in (("val", index[:held_out]), ("train", index[held_out:])):

@@ -86,11 +86,14 @@ class ProteinCoupler:
             x0 = self.prior.sample(mask, frames, generator, x1["translation"].dtype)
             x0 |= {name: torch.where(free, turned, x0[name]) for name, turned in _turned(x0, x1).items()}
         coupled = {**batch, "x": x1, "x0": x0, "weight": x1["translation"].new_ones(len(mask)), **masks}
-        return _with_angles(coupled) if "torsions" in x1 else coupled
+        if "torsions" not in x1:
+            return coupled
+        # the ends of stored pairs are where the flow went, which no symmetry may move
+        return coupled | {"counted": torch.ones_like(x1["torsions"]).bool()} if "x0" in batch else _with_angles(coupled)
 
     def _known(self, batch: Mapping[str, Any], generator: Generator) -> dict[str, Tensor]:
         names = set(FACTORS.values())
-        if names & set(batch):  # of stored pairs
+        if "x0" in batch:  # stored pairs
             return {name: batch.get(name, torch.zeros_like(batch["mask"])) for name in names}
         context = batch.get("context", torch.zeros_like(batch["mask"]))
         design = batch["mask"] & ~context

@@ -75,7 +75,7 @@ def test_a_study_keeps_what_it_likes(
 def test_conditions_are_those_of_the_training_split(
     tiny: Config, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And only those that training reads come with the pairs."""
+    """And all of them come with the pairs, but for the state that holds what is known: it is in the samples."""
 
     def conditions(study: object, data: Path, indices: range, split: str = "test") -> dict[str, torch.Tensor]:
         x = study.dataset(data, split).tensors["x"]
@@ -89,7 +89,8 @@ def test_conditions_are_those_of_the_training_split(
     pairs = _rectify(tiny, trained)
     train = tiny.study.dataset(trained / "data", "train").tensors["x"]
     assert torch.equal(pairs["x"], train.repeat(2, 1))
-    assert pairs.keys() == {"x", "x0"}
+    assert pairs.keys() == {"x", "x0", "number"}
+    assert pairs["number"].sort().values.equal(torch.arange(40))
 
 
 def test_training_goes_on_from_the_weights_of_the_pairs(gaussian: str, tiny: Config, trained: Path) -> None:

@@ -210,11 +210,46 @@ def test_sources_are_turned_to_their_data_and_centred() -> None:
         assert float(coupled[name]["translation"].sum(1).abs().max()) < 1e-12
 
 
+@pytest.mark.parametrize("task", ["backbone", "motif"])
+def test_samples_start_where_training_does(task: str) -> None:
+    """Of the same random stream, sources of both are the same but for a turn, and as wide as measured."""
+    data, model = batch(SE3()), build(SE3())
+    cond = conditions(data, task)
+    frames, hidden = cond["known_frames"], data["mask"] & ~cond["known_frames"]
+    drawn: Any = model.sample(4, cond, step_generator(3), steps=1).x0
+    trained = model.coupler(cond, step_generator(3))["x0"]
+    centre = origin(drawn["translation"], frames, data["mask"])
+    found = (drawn["translation"] - centre).norm(dim=-1)[hidden]
+    assert torch.allclose(found, trained["translation"].norm(dim=-1)[hidden], rtol=0, atol=1e-9)
+    real = torch.ones(2000, 12, dtype=torch.bool)
+    x0 = model.prior.sample(real, real & (task == "motif"), step_generator(4), torch.float64)["translation"]
+    normals = real.sum() - (0 if task == "motif" else len(real))  # the centre takes one a protein
+    variance = float(x0.square().sum() / (3 * normals))
+    assert abs(variance / 0.8**2 - 1) < 4 * math.sqrt(2 / (3 * float(normals)))
+
+
 def test_stored_pairs_keep_their_sources() -> None:
     data, model = batch(SE3()), build(SE3())
     x0: Any = SE3().random(4, 12, generator=step_generator(8), dtype=torch.float64)
     coupled = model.coupler(data | {"x0": x0}, step_generator(0))
     assert torch.equal(coupled["x0"]["rotation"][data["mask"]], x0["rotation"][data["mask"]])
+
+
+@pytest.mark.parametrize("task", ["motif", "fixbb", "packing", "codesign"])
+def test_stored_pairs_keep_what_was_known_and_where_they_end(task: str) -> None:
+    """Whatever tasks the model draws in training; nothing is known where nothing was, and no end is moved."""
+    data, model = batch(context=3), build(tasks={"backbone": 1.0, "motif": 5.0})
+    told = conditions(data, task)
+    stored = {name: value for name, value in told.items() if name != "x"} | {"x": data["x"], "x0": FULL.random(4, 12)}
+    coupled = model.coupler(stored, step_generator(0))
+    for name in ("known_frames", "known_torsions", "known_sequence"):
+        assert torch.equal(coupled[name], told[name])
+    real = data["mask"]
+    assert torch.equal(coupled["x"]["torsions"][real], data["x"]["torsions"][real])
+    assert coupled["counted"].all()
+    free = {name: value for name, value in stored.items() if not name.startswith("known_")}
+    assert not model.coupler(free, step_generator(0))["known_frames"].any()
+    assert model.loss(stored, step_generator(0)).isfinite().all()
 
 
 def test_angles_that_are_absent_missing_or_symmetric() -> None:
@@ -241,6 +276,23 @@ def test_a_perfect_prediction_costs_nothing() -> None:
     coupled = model.coupler(data, step_generator(0))
     model.field.denoise = lambda x, t, **_: coupled["x"]
     assert float(model.loss(coupled, step_generator(1)).abs().max()) < 1e-12
+
+
+@pytest.mark.parametrize("term", ["translation", "rotation", "torsions", "angles", "sequence", "atoms"])
+def test_the_loss_is_a_mean_over_what_is_hidden(term: str) -> None:
+    """Known residues weigh nothing, not even in the number that it is divided by: as if they were not there."""
+    data, model = batch(context=3), build()
+    coupled = model.coupler(conditions(data, "codesign"), step_generator(0))
+    drawn = model.path.sample(coupled["x0"], coupled["x"], torch.full((4,), 0.5, dtype=torch.float64))
+    end: Any = FULL.random(4, 12, generator=step_generator(1), dtype=torch.float64)
+    zero = dict.fromkeys(vars(ProteinLoss()), 0.0)
+    loss = ProteinLoss(**zero | {term: 1.0})
+    found, alone = (
+        loss(model.path, end, drawn, coupled | {"mask": mask})
+        for mask in (data["mask"], data["mask"] & ~data["context"])
+    )
+    assert (found > 1e-3).all()
+    assert torch.allclose(found, alone, rtol=1e-9)
 
 
 def test_every_parameter_learns_from_every_task() -> None:
