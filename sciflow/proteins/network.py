@@ -37,8 +37,8 @@ class ProteinField(Field):
 
     Conditions, all (B, N): ``mask`` of real residues; ``residue_index`` in the chain, and ``chain``; ``known_frames``,
     ``known_torsions``, ``known_sequence``: what is given and stays; ``aatype`` 0…20, read where the sequence is no
-    factor of the state; ``torsion_mask`` (B, N, 5): torsions that exist, read where the amino acid is known, for it
-    would give it away. Padding may hold anything.
+    factor of the state; ``torsion_mask`` (B, N, 5): torsions that exist, read where they and the amino acid are
+    known; elsewhere it would give the amino acid away, or what a structure lacks. Padding may hold anything.
 
     Args:
         path: on the product, with its schedules.
@@ -152,7 +152,7 @@ class ProteinField(Field):
             h = h + self.types(aatype.where(conditions["mask"], unknown))
             certain = aatype != unknown
         if self.angles is not None:
-            exists = conditions["torsion_mask"] | ~certain[..., None]
+            exists = conditions["torsion_mask"] | ~(certain & fixed["torsions"])[..., None]
             angle = x["torsions"].where(real, 0.0)
             seen = torch.stack([angle.sin(), angle.cos(), torch.ones_like(angle)], -1) * exists[..., None]
             h = h + self.angles(seen.flatten(-2))

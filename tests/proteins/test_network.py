@@ -127,6 +127,19 @@ def test_what_is_not_seen(change: str) -> None:
     assert_same(field.velocity(x, t, **conditions), other, 1e-12)
 
 
+@pytest.mark.parametrize("hidden", ["torsions", "sequence"])
+def test_which_torsions_exist_is_read_where_both_they_and_the_type_are_known(hidden: str) -> None:
+    """In packing and docking the type is known: samples, whose structure nobody has, must look as training data do."""
+    field, (x, t, conditions) = net(), given()
+    free = ~conditions["known_frames"][..., None]
+    every = torch.ones_like(conditions["mask"])
+    conditions |= {name: every for name in ("known_torsions", "known_sequence") if name != f"known_{hidden}"}
+    turned = [conditions | {"torsion_mask": conditions["torsion_mask"] ^ where} for where in (free, ~free)]
+    here, unread, read = (field.denoise(x, t, **c) for c in (conditions, *turned))
+    assert_same(here, unread, 1e-12)
+    assert (here["translation"] - read["translation"])[0, 5:].abs().max() > 1e-9
+
+
 def test_gaps_are_seen() -> None:
     field, (x, t, conditions) = net(), given()
     closed = conditions | {"residue_index": torch.arange(14).expand(2, 14)}
