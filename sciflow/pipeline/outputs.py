@@ -9,13 +9,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-__all__ = ["digest", "fingerprint", "finished", "publish"]
+__all__ = ["digest", "fingerprint", "finished", "listing", "publish"]
 
 
 def digest(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def listing(folder: Path) -> str:
+    """Short name of what a folder holds: names, sizes and times of its files, hidden ones apart."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    return fingerprint([[str(f.relative_to(folder)), f.stat().st_size, f.stat().st_mtime_ns] for f in files])
 
 
 def fingerprint(*parts: Any) -> str:

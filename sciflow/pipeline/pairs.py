@@ -53,7 +53,9 @@ def write_pairs(study: Study, samples: Samples, kept: Tensor, data: Path, weight
         if path.is_file() and not path.name.startswith(".") and path.name not in old:
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path, copy)
-    cond = {name: value for name, value in (samples.cond or {}).items() if name != "x"}  # what is known is in the samples
+    cond = {
+        name: value for name, value in (samples.cond or {}).items() if name != "x"
+    }  # what is known is in the samples
     index = kept.nonzero()[:, 0]
     held_out = max(1, round(HELD_OUT * len(index)))
     for name, rows in (("val", index[:held_out]), ("train", index[held_out:])):

@@ -17,6 +17,7 @@ import math
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from ..training import Model, Samples, fit, load_tensors, stream
 from . import blocks
 from .config import Config
 from .fetch import fetch
-from .outputs import digest, fingerprint, finished, publish
+from .outputs import digest, fingerprint, finished, listing, publish
 from .pairs import INITIAL, keep_pairs, trained_on, write_pairs
 from .report import save_figure, training_curve, write_table
 
@@ -268,19 +269,26 @@ def _identity(config: Config, *sections: str) -> dict[str, Any]:
     kept = {name: config.tree[name] for name in sections}
     kept["study"] = {key: value for key, value in config.tree["study"].items() if key != "evaluation"}
     named = {value for value in _strings(kept) if os.path.isfile(value)}
-    return {"version": __version__, "seed": config.seed, **kept, "files": {name: digest(Path(name)) for name in named}}
+    contents = {name: digest(Path(name)) for name in named}
+    contents |= {str(path): listing(path) for _, path in _paths(config.study, "study") if path.is_dir()}
+    return {"version": __version__, "seed": config.seed, **kept, "files": contents}
 
 
 def check_files(section: Any, name: str) -> None:
     """Every ``Path`` in a study names something that is there."""
+    for key, path in _paths(section, name):
+        if not path.exists():
+            raise InputError(f"{key}={path}: no such file; give the path from where you are, or the full one")
+
+
+def _paths(section: Any, name: str) -> Iterator[tuple[str, Path]]:
+    """The paths of a study and their keys."""
     for f in fields(section):
         value = getattr(section, f.name)
-        if isinstance(value, Path) and not value.exists():
-            raise InputError(
-                f"{name}.{f.name}={value}: no such file; give the path from where you are, or the full one"
-            )
-        if is_dataclass(value):
-            check_files(value, f"{name}.{f.name}")
+        if isinstance(value, Path):
+            yield f"{name}.{f.name}", value
+        elif is_dataclass(value):
+            yield from _paths(value, f"{name}.{f.name}")
 
 
 def _strings(tree: Any) -> list[str]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sciflow.pipeline.outputs import fingerprint, finished, publish
+from sciflow.pipeline.outputs import fingerprint, finished, listing, publish
 
 
 def _write(out: Path, made_from: str, **files: str) -> None:
@@ -62,3 +62,15 @@ def test_a_missing_file_is_not_finished(tmp_path: Path) -> None:
 
 def test_fingerprint_is_of_the_content() -> None:
     assert fingerprint({"a": 1, "b": [2]}) == fingerprint({"b": [2], "a": 1}) != fingerprint({"a": 1, "b": [3]})
+
+
+def test_a_folder_is_known_by_what_lies_in_it(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "a.pdb").write_text("a")
+    first = listing(tmp_path)
+    (tmp_path / ".hidden").write_text("no structure")
+    assert listing(tmp_path) == first
+    (tmp_path / "b.pdb").write_text("b")
+    second = listing(tmp_path)
+    (tmp_path / "b.pdb").write_text("bb")
+    assert len({first, second, listing(tmp_path)}) == 3
