@@ -11,11 +11,11 @@ from ..manifolds import SO3, wrap
 from ..manifolds.quaternion import rotate
 from ..rng import step_generator
 from ..study import Metric
-from .frames import all_atoms, dihedral, frames
+from .frames import all_atoms, dihedral, follows, frames, psi
 from .residues import AMINO_ACIDS, SYMMETRIC
 from .tm import superpose
 
-__all__ = ["Bound", "Hidden", "Library", "chi_error", "peptide_metrics", "rotamers"]
+__all__ = ["Bound", "Hidden", "Library", "built", "chi_error", "peptide_metrics", "rotamers"]
 
 CONTACT = 0.8  # nm between Cβ, Cα of glycine
 CLASH = 0.25  # nm between heavy atoms: shorter than a hydrogen bond
@@ -107,6 +107,16 @@ class Library:
 
     modes: Tensor
     background: Tensor
+
+
+def built(state: dict[str, Tensor], aatype: Tensor, mask: Tensor, joined: Tensor) -> tuple[Tensor, Tensor]:
+    """Heavy atoms as of :func:`.frames.all_atoms`; where ``joined`` (…, N) to the next residue, that one places O.
+
+    For a peptide bond is a plane, whatever ψ the state holds.
+    """
+    turns = psi(state["translation"], state["rotation"], joined)[..., :1]
+    turns = torch.where(joined[..., None], turns, state["torsions"][..., :1])
+    return all_atoms(state | {"torsions": torch.cat([turns, state["torsions"][..., 1:]], -1)}, aatype, mask)
 
 
 def rotamers(aatype: Tensor, torsions: Tensor, torsion_mask: Tensor) -> Tensor:
@@ -228,7 +238,8 @@ def _packed(native: Bound, library: Library) -> Bound:
     torsions = torch.cat([native.torsions[:, :1], chi], 1)
     translation, rotation = frames(*native.atoms[:, :3].unbind(1))
     state = {"translation": translation, "rotation": rotation, "torsions": torsions}
-    atoms, _ = all_atoms(state, native.aatype, native.peptide)
+    joined = follows(native.residue_index, torch.zeros_like(native.aatype), native.peptide)
+    atoms, _ = built(state, native.aatype, native.peptide, joined)
     return replace(native, torsions=torsions, atoms=torch.where(native.peptide[:, None, None], atoms, native.atoms))
 
 

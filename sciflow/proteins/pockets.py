@@ -19,9 +19,9 @@ from .clusters import SHARED, cluster, shared_words, split_clusters
 from .collection import read_structures
 from .complexes import Pocket, Residues, bound, pieces, read_complexes
 from .files import write_fasta, write_structure
-from .frames import all_atoms
+from .frames import follows
 from .peptide_figures import figures
-from .peptide_metrics import Bound, Hidden, Library, peptide_metrics, rotamers
+from .peptide_metrics import Bound, Hidden, Library, built, peptide_metrics, rotamers
 from .residues import UNKNOWN
 from .sources import hold
 from .structure import Chain
@@ -188,7 +188,8 @@ def _structures(x: dict[str, Tensor], of: Mapping[str, Tensor]) -> tuple[Tensor,
     share, types = x["sequence"].max(-1)
     types = torch.where(of["context"] & (share < 0.5), UNKNOWN, types)  # of the pocket types are certain, or X
     state = {name: value.double() for name, value in x.items()}
-    return types, *all_atoms(state, types, of["mask"])
+    joined = follows(of["residue_index"], of["chain"], of["mask"])
+    return types, *built(state, types, of["mask"], joined)
 
 
 def _bound(x: dict[str, Tensor], of: dict[str, Any]) -> list[Bound]:

@@ -8,7 +8,8 @@ import torch
 
 from sciflow.manifolds import SO3
 from sciflow.manifolds.quaternion import rotate
-from sciflow.proteins.peptide_metrics import Bound, Hidden, Library, peptide_metrics, rotamers
+from sciflow.proteins.frames import dihedral, follows
+from sciflow.proteins.peptide_metrics import Bound, Hidden, Library, built, peptide_metrics, rotamers
 from sciflow.proteins.residues import AMINO_ACIDS, HAS_ATOM, HAS_TORSION, aatypes
 from sciflow.proteins.tensors import residues
 from sciflow.rng import step_generator
@@ -212,5 +213,27 @@ def test_the_floor_of_packing_is_the_crystal_where_its_rotamers_are_the_commones
     metrics = peptide_metrics([native], [native], Hidden(frames=False, torsions=True, sequence=False), library)
     assert metrics["clashes"].reference == metrics["clashes"].floor > 0
     assert metrics["chi1_mae"].floor == pytest.approx(0, abs=1e-3)  # float32 torsions
+    turned = replace(native, torsions=torsions.index_fill(1, torch.tensor(0), 0.5))  # O lies by the frames, not by ψ
+    assert (
+        peptide_metrics([turned], [turned], Hidden(False, True, False), library)["clashes"].floor
+        == metrics["clashes"].floor
+    )
     other = peptide_metrics([native], [native], Hidden(False, True, False), Library(-modes, LIBRARY.background))
     assert other["clashes"].floor != metrics["clashes"].floor
+
+
+@pytest.mark.parametrize("psi", [-45, 140])
+def test_the_next_residue_places_the_oxygen_whatever_the_torsion(build, psi: float) -> None:
+    """A peptide bond is a plane: O, C, N and Cα of the next residue; of the last one ψ says where O is."""
+    chain = build("ACDEFG", psi=psi)
+    parts = residues([chain])
+    state = {name: parts[name].double() for name in ("translation", "rotation", "torsions")}
+    joined = follows(torch.arange(6), parts["chain"], torch.ones(6, dtype=torch.bool))
+    atoms, _ = built(state, parts["aatype"], chain.atom_mask.any(1), joined)
+    torch.testing.assert_close(atoms, chain.atoms, atol=1e-3, rtol=0)  # nm: of ideal backbones
+    state["torsions"][:, 0] = 2.0
+    other, _ = built(state, parts["aatype"], chain.atom_mask.any(1), joined)
+    assert torch.equal(other[:-1], atoms[:-1])
+    assert (other[-1, 3] - atoms[-1, 3]).norm() > 0.01  # nm
+    plane = dihedral(other[:-1, 3], other[:-1, 2], other[1:, 0], other[1:, 1])
+    assert plane.abs().max() < 0.05

@@ -247,6 +247,21 @@ def test_crystals_as_samples_are_written_and_judged(folder, data, tmp_path) -> N
     assert set(evaluation.figures) == set(evaluation.captions) == {"side_chains", "sequences", "poses"}
 
 
+def test_oxygens_of_samples_lie_in_the_plane_of_their_bond(folder, data, tmp_path) -> None:
+    """Any ψ of a sample moves the last oxygen of each chain alone."""
+    study, test = PocketStudy(path=folder), load_tensors(data / "test.safetensors")
+    found = []
+    for psi in (None, 2.0):
+        x = dict(test["x"])
+        if psi is not None:
+            x["torsions"] = x["torsions"].index_fill(2, torch.tensor(0), psi)
+        study.write(Samples(x, None, 1, cond=study.conditions(data, range(len(test["mask"])))), tmp_path)
+        found.append(read_structure(tmp_path / "sample_0000.cif")[0][0])
+    crystal, sample = found
+    assert torch.equal(crystal.atoms[:-1], sample.atoms[:-1])
+    assert not torch.equal(crystal.atoms[-1, 3], sample.atoms[-1, 3])
+
+
 def test_settings_that_are_wrong_are_one_line(tmp_path) -> None:
     with pytest.raises(InputError, match=r"study\.task=motif: a peptide has codesign, fixbb, packing, docking"):
         PocketStudy(task="motif")
