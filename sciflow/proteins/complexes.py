@@ -5,21 +5,26 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from ..errors import InputError
+from .clusters import cluster
 from .collection import read_structures
 from .residues import UNKNOWN
 from .structure import Chain
 from .tensors import residues
 
-__all__ = ["_FEWEST", "Complex", "Pocket", "bound", "pieces", "read_complexes"]
+__all__ = ["_FEWEST", "Complex", "Pocket", "bound", "families", "pieces", "read_complexes"]
 
 _SHORTEST = 5  # residues of a peptide
 _FEWEST = 5  # residues of a pocket
 _FLANK = 2  # residues on either side of a piece that its pocket leaves out
 _TRIES = 5  # for each piece: most stretches are buried, or broken
+_ALIKE = 0.5  # of the words of a peptide, which has few: more is a copy, or a part of the other
 _NEIGHBOURS = 1.0  # nm between Cα, to count what buries a residue
 
 Residues = dict[str, Tensor]
@@ -84,6 +89,18 @@ def read_complexes(path: Path, pocket: Pocket, peptide_chain: str = "") -> tuple
             "with two PDB or mmCIF files each, or of whole complexes with study.peptide_chain=ID"
         )
     return found, notes
+
+
+def families(complexes: Sequence[Complex]) -> list[int]:
+    """The family of each complex, 0, 1, …: joined by receptors of one cluster, or by peptides alike.
+
+    A peptide that binds to unlike receptors is the same answer twice: such complexes share a split too.
+    """
+    receptors = np.array(cluster([one.sequence for one in complexes]))
+    peptides = len(complexes) + np.array(cluster([one.peptide.sequence for one in complexes], _ALIKE))
+    links = coo_array((np.ones(len(complexes)), (receptors, peptides)), shape=(2 * len(complexes),) * 2)
+    joined = connected_components(links, directed=False)[1][receptors]
+    return np.unique(joined, return_inverse=True)[1].tolist()
 
 
 def bound(name: Complex, pocket: Pocket) -> Residues:

@@ -15,9 +15,9 @@ from ..manifolds import SO3, Euclidean, FlatTorus, Product, Simplex
 from ..rng import step_generator
 from ..study import Evaluation
 from ..training import Model, Samples, load_tensors, save_tensors
-from .clusters import SHARED, cluster, shared_words, split_clusters
+from .clusters import SHARED, shared_words, split_clusters
 from .collection import read_structures
-from .complexes import Pocket, Residues, bound, pieces, read_complexes
+from .complexes import Pocket, Residues, bound, families, pieces, read_complexes
 from .files import write_fasta, write_structure
 from .frames import follows
 from .peptide_figures import figures
@@ -49,7 +49,8 @@ class PocketStudy:
         pieces: stretches of training receptors that training takes for peptides as well, four for each time that it
             sees a true one; none with 0.
         structures: pieces are of the data set ``structures`` too, of chains that are unlike all held-out receptors.
-        held_out: share of the complexes in the test split, by clusters of receptors; validation has half as many.
+        held_out: share of the complexes in the test split, by families of complexes, whose receptors or
+            peptides are alike; validation has half as many.
     """
 
     task: str = "codesign"
@@ -85,7 +86,7 @@ class PocketStudy:
     def prepare(self, raw: Path | None, out: Path) -> None:
         path = self.path or (raw or Path("data/raw")) / "pepset" / "bound"
         complexes, dropped = read_complexes(path, self.pocket, self.peptide_chain)
-        clusters = cluster([one.sequence for one in complexes])
+        clusters = families(complexes)
         parts = split_clusters(clusters, {"test": self.held_out, "val": self.held_out / 2}, self.seed)
         splits = {name: [complexes[i] for i in part] for name, part in parts.items()}
         rows = {name: [bound(one, self.pocket) for one in part] for name, part in splits.items()}
@@ -104,16 +105,14 @@ class PocketStudy:
         types = torch.cat([p["aatype"] for p in peptides])
         receptors = [_part(bound(one, Pocket(math.inf, 10**6)), True) for one in splits["train"]]
         of = (torch.cat([r[name] for r in receptors]) for name in ("aatype", "torsions", "torsion_mask"))
-        test, train = ([one.peptide.sequence for one in splits[name]] for name in ("test", "train"))
         meta = {
             "units": {"length": "nm", "angle": "rad"},
             "complexes": {name: [one.name for one in part] for name, part in splits.items()},
             "chains": {one.name: [one.peptide.id, *(c.id for c in one.receptor)] for one in complexes},
-            "receptor_clusters": len(set(clusters)),
+            "families": len(set(clusters)),
             "pieces": len(extra),
             "pieces_from": len(surfaces),
             "dropped": dropped,
-            "peptides_like_one_in_training": int((shared_words(test, train) > 0.5).any(1).sum()),
             "scale": float(torch.cat([p["translation"] for p in peptides]).square().mean().sqrt()),
             "frequencies": (torch.bincount(types, minlength=20) / len(types)).tolist(),
             "rotamers": rotamers(*of).tolist(),

@@ -18,7 +18,7 @@ from sciflow.manifolds.quaternion import rotate
 from sciflow.pipeline import evaluate, load_config, prepare, sample, train
 from sciflow.pipeline.config import read_config
 from sciflow.proteins.clusters import shared_words
-from sciflow.proteins.complexes import Complex, Pocket, bound, pieces, read_complexes
+from sciflow.proteins.complexes import Complex, Pocket, bound, families, pieces, read_complexes
 from sciflow.proteins.files import write_structure
 from sciflow.proteins.frame_flow import FrameFlow
 from sciflow.proteins.pockets import PocketStudy
@@ -173,6 +173,35 @@ def test_receptors_are_held_out_by_clusters_and_pieces_are_of_training(complexes
     assert len(rows["mask"]) - meta["pieces"] == len(train)  # 20 pieces are too few to repeat crystals
     assert meta["pieces"] > 10
     assert all(any(sequence(piece) in receptor for receptor in train) for piece in extra)
+
+
+def test_complexes_with_alike_receptors_or_peptides_are_one_family(build) -> None:
+    """A copy of a peptide, and a part of it, join receptors that have nothing in common; half its words do not."""
+    same, other = letters(30, 1), letters(30, 2)
+    peptides = ["ACDEFG", "HIKLMN", "HIKLMN", "MHIKLMNQ", "HIKLCCC", "PQRSTV"]
+    receptors = [same, same, other, *(letters(30, seed) for seed in (3, 4, 5))]
+    made = [
+        Complex(str(i), build(p, id="P"), [build(r)]) for i, (p, r) in enumerate(zip(peptides, receptors, strict=True))
+    ]
+    assert families(made) == [0, 0, 0, 0, 1, 2]
+    assert len(set(families(made[:1] + made[2:]))) == 4  # without the link that both had
+
+
+def test_no_held_out_peptide_is_like_one_in_training(build, complexes, tmp_path) -> None:
+    """Five receptors bind one peptide: these complexes are in one split."""
+    for one in complexes:
+        (tmp_path / "bound" / one.name).mkdir(parents=True)
+        peptide = complexes[4].peptide if int(one.name[1:]) < 4 else one.peptide
+        peptide = replace(peptide, atoms=peptide.atoms - peptide.atoms[:, 1].mean(0) + one.peptide.atoms[:, 1].mean(0))
+        write_structure([peptide], tmp_path / "bound" / one.name / "pep.pdb")
+        write_structure(one.receptor, tmp_path / "bound" / one.name / "rec.pdb")
+    for seed in range(4):
+        (tmp_path / f"{seed}").mkdir()
+        PocketStudy(path=tmp_path / "bound", pieces=0, seed=seed).prepare(None, tmp_path / f"{seed}")
+        meta = json.loads((tmp_path / f"{seed}" / "meta.json").read_text())
+        split = {name: part for part, names in meta["complexes"].items() for name in names}
+        assert len({split[f"c{i:02d}"] for i in range(5)}) == 1
+        assert meta["families"] == 8
 
 
 def test_pieces_of_other_structures_are_unlike_held_out_receptors(build, complexes, folder, data, tmp_path) -> None:
