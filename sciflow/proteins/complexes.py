@@ -106,7 +106,8 @@ def families(complexes: Sequence[Complex]) -> list[int]:
 def bound(name: Complex, pocket: Pocket) -> Residues:
     """The peptide and then its pocket, as :func:`.tensors.residues` has them, about the centre of the pocket's CA.
 
-    ``context`` marks the pocket; ``chain`` is 0 for the peptide.
+    ``context`` marks the pocket; ``chain`` is 0 for the peptide; ``origin`` (N, 3) is that centre in the file [nm], the
+    same for all residues, for what is written to lie on the receptor.
     """
     peptide = _residues([name.peptide])
     receptor = _residues(name.receptor)
@@ -168,6 +169,8 @@ def _centred(peptide: Residues, receptor: Residues, allowed: Tensor, pocket: Poc
     length = len(peptide["aatype"])
     both = {key: torch.cat([value, receptor[key][chosen]]) for key, value in peptide.items()}
     both["chain"] = torch.cat([torch.zeros(length, dtype=torch.long), receptor["chain"][chosen] + 1])
-    both["translation"] = (both["translation"] - receptor["atoms"][chosen, 1].mean(0)).float()
+    centre = receptor["atoms"][chosen, 1].mean(0)
+    both["translation"] = (both["translation"] - centre).float()
+    both["origin"] = centre.float().expand(len(both["aatype"]), 3)
     both["context"] = torch.arange(len(both["aatype"])) >= length
     return {key: value for key, value in both.items() if key not in ("atoms", "atom_mask")}

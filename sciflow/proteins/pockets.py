@@ -142,17 +142,22 @@ class PocketStudy:
         """What is given of the complexes of those samples: sample i is of complex i mod M of the split."""
         whole = load_tensors(data / f"{split}.safetensors")
         rows = torch.tensor(indices) % len(whole["mask"])
-        given = {name: whole[name][rows] for name in ("mask", "residue_index", "chain", "context", "torsion_mask")}
+        names = ("mask", "residue_index", "chain", "context", "torsion_mask", "origin")  # the last one for files alone
+        given = {name: whole[name][rows] for name in names}
         masks = known([self.task] * len(rows), given["mask"] & ~given["context"], given["context"])
         given["torsion_mask"] = given["torsion_mask"] | ~given["context"][..., None]  # of what is hidden it is not said
         state = {name: value[rows] for name, value in whole["x"].items()}
         return given | masks | {"x": hold(padded(state, torch.zeros_like(given["mask"])), state, masks)}
 
     def write(self, samples: Samples, out: Path) -> None:
-        """Each peptide (chain A) in its pocket as sample_0000.pdb and .cif, …; the peptides' sequences in FASTA."""
+        """Each peptide (chain A) in its pocket as sample_0000.pdb and .cif, …; the peptides' sequences in FASTA.
+
+        Coordinates are those of the receptor's file.
+        """
         assert isinstance(samples.x, dict)
         assert samples.cond is not None
         types, atoms, atom_mask = _structures(samples.x, samples.cond)
+        atoms = torch.where(atom_mask[..., None], atoms + samples.cond["origin"][..., None, :], 0.0)
         peptides = []
         for i, parts in enumerate(zip(atoms, atom_mask, types, strict=True)):
             of = {name: samples.cond[name][i] for name in ("mask", "chain", "residue_index")}
