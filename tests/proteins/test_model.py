@@ -213,11 +213,11 @@ def test_sources_are_turned_to_their_data_and_centred() -> None:
 @pytest.mark.parametrize("task", ["backbone", "motif"])
 def test_samples_start_where_training_does(task: str) -> None:
     """Of the same random stream, sources of both are the same but for a turn, and as wide as measured."""
-    data, model = batch(SE3()), build(SE3())
-    cond = conditions(data, task)
+    data, model, generator = batch(SE3()), build(SE3(), {task: 1.0}), step_generator(3)
+    trained = model.coupler(data, step_generator(3))["x0"]
+    cond = data | model.coupler._known(data, generator)  # tasks are drawn before sources
     frames, hidden = cond["known_frames"], data["mask"] & ~cond["known_frames"]
-    drawn: Any = model.sample(4, cond, step_generator(3), steps=1).x0
-    trained = model.coupler(cond, step_generator(3))["x0"]
+    drawn: Any = model.sample(4, cond, generator, steps=1).x0
     centre = origin(drawn["translation"], frames, data["mask"])
     found = (drawn["translation"] - centre).norm(dim=-1)[hidden]
     assert torch.allclose(found, trained["translation"].norm(dim=-1)[hidden], rtol=0, atol=1e-9)
@@ -282,7 +282,7 @@ def test_a_perfect_prediction_costs_nothing() -> None:
 def test_the_loss_is_a_mean_over_what_is_hidden(term: str) -> None:
     """Known residues weigh nothing, not even in the number that it is divided by: as if they were not there."""
     data, model = batch(context=3), build()
-    coupled = model.coupler(conditions(data, "codesign"), step_generator(0))
+    coupled = model.coupler(data, step_generator(0))
     drawn = model.path.sample(coupled["x0"], coupled["x"], torch.full((4,), 0.5, dtype=torch.float64))
     end: Any = FULL.random(4, 12, generator=step_generator(1), dtype=torch.float64)
     zero = dict.fromkeys(vars(ProteinLoss()), 0.0)
