@@ -75,6 +75,7 @@ class ProfileHMM:
         letters = _counts(aligned, weights)
         share = letters.sum(1) / weights.sum()
         gaps = (weights.sum() * (1 - share) + pseudocount * (1 - share.mean())) / (weights.sum() + pseudocount)
+        gaps = gaps.clamp(min=1e-300)  # of an alignment that has none
         to = torch.stack([1 - gaps, torch.zeros_like(gaps), gaps], 1)
         to = torch.cat([to, torch.tensor([[1.0, 0, 0]])])[:, None].expand(-1, 3, 3)
         return cls(to.log(), _log(letters + pseudocount * background), background.log())

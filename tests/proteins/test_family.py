@@ -13,6 +13,7 @@ from sciflow.errors import InputError
 from sciflow.pipeline import evaluate, load_config, prepare, sample, train
 from sciflow.proteins.family_baselines import ProfileHMM
 from sciflow.proteins.family_files import NOTHING, edit_distances, encode, letters, read_families
+from sciflow.proteins.family_metrics import Sequences
 from sciflow.proteins.family_model import FamilyModel, FamilyTransformer
 from sciflow.proteins.family_network import SequenceSetTransformer
 from sciflow.rng import sample_generators, step_generator
@@ -208,6 +209,37 @@ def test_profiles_of_an_alignment() -> None:
         [geometric.log_prob(every("ACGT", 3)[(x < NOTHING).sum(1) == n]).exp().sum() for n in range(4)]
     )
     torch.testing.assert_close(of_lengths, (1 / 3) * (2 / 3) ** lengths)
+
+
+def baselines(rows: list[str], clusters: list[int], val: list[str]) -> Sequences:
+    """One aligned family, to be judged on ``val`` after a choice on it."""
+    x = encode([row.replace("-", "") for row in rows], 6)
+    known = {"x": x, "aligned": encode(rows, 4), "cluster": torch.tensor(clusters)}
+    train = known | {"family": torch.zeros(len(rows), dtype=torch.long)}
+    held = {"x": encode(val, 6), "family": torch.zeros(len(val), dtype=torch.long)}
+    return Sequences(held["x"], held["family"], train, held, held, None, aligned=True)
+
+
+def test_clusters_weigh_the_same_in_baselines() -> None:
+    """However many copies of a sequence a cluster has."""
+    once = baselines(["ACGA", "AC-A", "CCGU"], [0, 1, 2], ["ACGA", "CCA", "ACGGU"]).scores
+    often = baselines(["ACGA", "AC-A", "CCGU", "CCGU", "CCGU"], [0, 1, 2, 2, 2], ["ACGA", "CCA", "ACGGU"]).scores
+    assert set(once) == {"background", "profile", "hmm"}
+    for name, found in often.items():
+        torch.testing.assert_close(found, once[name], rtol=0, atol=1e-12)
+
+
+def test_validation_chooses_the_pseudocount() -> None:
+    """The best of three for what is like the family, and another for what is not."""
+    rows, weights = ["ACGA", "ACGA", "ACGU"], torch.ones(3, dtype=torch.float64)
+    for name, fit in (("profile", ProfileHMM.independent), ("hmm", ProfileHMM.fit)):
+        chosen = []
+        for val in (["ACGA"] * 4, ["GUAC"] * 4):
+            found = float(baselines(rows, [0, 1, 2], val).scores[name].sum())
+            each = [float(fit(encode(rows, 4), weights, p).log_prob(encode(val, 6)).sum()) for p in (0.3, 1.0, 3.0)]
+            assert found == pytest.approx(max(each), rel=1e-12)
+            chosen.append(each.index(max(each)))
+        assert chosen == [0, 2]
 
 
 def test_edit_distances_are_levenshteins() -> None:
