@@ -79,6 +79,8 @@ class BackboneStudy:
         for length in self.lengths:
             if length < 4:
                 raise InputError(f"study.lengths={self.lengths}: {length} residues are no protein; give 4 or more")
+        if self.motif.pdb and not self.motif.guidance and not self.tasks.get("motif"):
+            raise InputError("study.motif: is held by models trained with tasks.motif=1; else give motif.guidance=1")
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -90,6 +92,7 @@ class BackboneStudy:
         return SE3()
 
     def prepare(self, raw: Path | None, out: Path) -> None:
+        self.motif.read()  # a wrong one is refused before the training
         found, dropped, notes = self.data.read(raw)
         clusters = cluster([chain.sequence for chain in found])
         parts = {name: [0] for name in ("train", "val", "test")}
@@ -164,7 +167,7 @@ class BackboneStudy:
                 write_structure([chain], folder / f"{chain.name}.{suffix}")
 
     def trajectory(self, model: Model, samples: Samples, out: Path) -> None:
-        """The way of the first sample from noise, as the models of trajectory.pdb."""
+        """The way of the first sample from noise, at the times in ``out`` if any, as the models of trajectory.pdb."""
         assert isinstance(model, ProteinModel)
         assert isinstance(samples.x0, dict)
         device = next(model.parameters()).device
@@ -172,7 +175,9 @@ class BackboneStudy:
             {name: tree_map(lambda leaf: leaf[:1].to(device), value) for name, value in tree.items()}
             for tree in (samples.x0, samples.cond or {})
         )
-        states = model.trajectory(x0, cond, steps=samples.nfe)
+        chosen = out / "grid.safetensors"
+        grid = load_tensors(chosen)["t"] if chosen.is_file() else None
+        states = model.trajectory(x0, cond, steps=samples.nfe, grid=grid)
         of = cond["mask"].cpu(), cond["residue_index"].cpu()
         models = [chains({name: value.cpu() for name, value in x.items()}, *of) for x in states]
         write_trajectory(models, out / "trajectory.pdb")
@@ -203,12 +208,11 @@ def chains(x: dict[str, Tensor], mask: Tensor, residue_index: Tensor) -> list[Ch
 
 
 def motif_metrics(samples: Samples) -> dict[str, Metric]:
-    """How far [nm] the motif in each sample is from the given one, superposed."""
+    """How far [nm] a guided motif in each sample is from the given one, superposed. One that is held is there."""
     x, cond = samples.x, samples.cond or {}
-    place = cond.get("motif", cond.get("known_frames"))
-    if place is None or not isinstance(x, dict):
+    if "motif" not in cond or not isinstance(x, dict):
         return {}
-    _, rmsd = superpose(x["translation"].double(), cond["x"]["translation"].double(), place)
+    _, rmsd = superpose(x["translation"].double(), cond["x"]["translation"].double(), cond["motif"])
     n = len(rmsd)
     return {"motif_rmsd": Metric(float(rmsd.mean()), float(rmsd.std()) / n**0.5, n, reference=0.0, unit="nm")}
 

@@ -10,13 +10,15 @@ import torch
 
 from sciflow.errors import InputError
 from sciflow.pipeline import evaluate, load_config, prepare, sample, train
-from sciflow.proteins.backbones import motif_metrics
+from sciflow.proteins.backbones import BackboneStudy, motif_metrics
 from sciflow.proteins.conformation import Backbones, random_walk
 from sciflow.proteins.files import write_structure
 from sciflow.proteins.motifs import MotifFile
 from sciflow.proteins.selection import Filter
 from sciflow.proteins.structure import Chain, read_structure
+from sciflow.proteins.tensors import tensors
 from sciflow.rng import step_generator
+from sciflow.training import Samples, load_tensors, save_tensors
 
 Build = Callable[..., Chain]
 TINY = [
@@ -88,7 +90,7 @@ def test_one_chain_is_every_split(tmp_path: Path, folder: Path) -> None:
 
 def test_a_sample_has_the_same_conditions_in_any_range(tmp_path: Path, folder: Path) -> None:
     motif = ["study.motif.pdb=" + str(folder / "p7.pdb"), "study.motif.residues=A2-4/1-3/A8-9"]
-    config = load_config("backbones", [*TINY, f"data.path={folder}", *motif, "lengths=[12,16,14]"])
+    config = load_config("backbones", [*TINY, f"data.path={folder}", *motif, "lengths=[12,16,14]", "tasks.motif=1"])
     prepare(config, tmp_path / "data")
     whole, part = (config.study.conditions(tmp_path / "data", r) for r in (range(9), range(4, 7)))  # type: ignore[attr-defined]
     for name in ("mask", "known_frames"):
@@ -107,7 +109,55 @@ def test_a_scaffold_holds_its_motif(tmp_path: Path, folder: Path) -> None:
     assert drawn.cond is not None
     for x, place in zip(drawn.x["translation"], drawn.cond["known_frames"], strict=True):
         assert torch.equal(x[place], native)
-    assert motif_metrics(drawn)["motif_rmsd"].value < 1e-4
+    assert not motif_metrics(drawn)  # it is there: nothing to report
+    guided = {"motif": drawn.cond["known_frames"], "x": drawn.cond["x"]}
+    assert motif_metrics(drawn._replace(cond=guided))["motif_rmsd"].value < 1e-4
+
+
+def test_a_wrong_motif_is_refused_before_training(tmp_path: Path, folder: Path) -> None:
+    motif = ["study.motif.pdb=" + str(folder / "p7.pdb"), "study.motif.residues=B2-4", "motif.guidance=1"]
+    config = load_config("backbones", [*TINY, f"data.path={folder}", *motif])
+    with pytest.raises(InputError, match="no chain B"):
+        prepare(config, tmp_path / "data")
+
+
+def test_a_trajectory_has_the_times_of_its_sample(tmp_path: Path, folder: Path) -> None:
+    """Of an optimal grid: the last model is the sample, as written."""
+    config = load_config(
+        "backbones", [*TINY, f"data.path={folder}", "lengths=[12]", "sampler.grid=optimal", "sampler.steps=4"]
+    )
+    prepare(config, tmp_path / "data")
+    train(config, tmp_path / "data", tmp_path / "model")
+    weights = load_tensors(tmp_path / "model" / "model.safetensors")
+    for k, name in enumerate(sorted(weights)):  # a field that is not nearly at rest
+        weights[name] = weights[name] + 0.3 * torch.randn(weights[name].shape, generator=step_generator(0, k))
+    save_tensors(weights, tmp_path / "model" / "model.safetensors")
+    sample(config, tmp_path / "data", tmp_path / "model", tmp_path / "samples")
+    times = load_tensors(tmp_path / "samples" / "grid.safetensors")["t"]
+    assert float(times.diff().std()) > 0.01
+
+    def atoms(text: str) -> torch.Tensor:
+        lines = (line for line in text.splitlines() if line.startswith("ATOM"))
+        return torch.tensor([[float(line[i : i + 8]) for i in (30, 38, 46)] for line in lines])
+
+    way = (tmp_path / "samples" / "trajectory.pdb").read_text().split("MODEL  ")
+    drawn = (tmp_path / "samples" / "samples" / "00000.pdb").read_text()
+    assert len(way) == 1 + 5
+    assert torch.allclose(atoms(way[-1]), atoms(drawn), rtol=0, atol=5e-3)  # Å: float32, printed to 0.001
+
+
+def test_the_scale_is_that_of_training_chains(tmp_path: Path, folder: Path) -> None:
+    config = load_config("backbones", [*TINY, f"data.path={folder}", "study.data.held_out=0.2"])
+    prepare(config, tmp_path / "data")
+
+    def scale(split: str) -> float:
+        rows = load_tensors(tmp_path / "data" / f"{split}.safetensors")
+        traces = [ca[real].double() for ca, real in zip(rows["x"]["translation"], rows["mask"], strict=True)]
+        return float(torch.cat([ca - ca.mean(0) for ca in traces]).square().mean().sqrt())
+
+    found = json.loads((tmp_path / "data" / "meta.json").read_text())["scale"]
+    assert found == pytest.approx(scale("train"), rel=1e-5)
+    assert all(found != pytest.approx(scale(split), rel=1e-3) for split in ("val", "test"))
 
 
 def test_motifs_lie_where_they_are_said_to(tmp_path: Path, build: Build) -> None:
@@ -154,6 +204,7 @@ def test_bad_motifs_are_one_line(tmp_path: Path, build: Build, residues: str, sa
         (["study.data.held_out=0.7"], "held_out=0.7"),
         (["motif.residues=A1-3"], "pdb and residues belong together"),
         (["study.motif.guidance=-1"], "must be 0 or more"),
+        (["motif.pdb=a.pdb", "motif.residues=A1-3"], "trained with tasks.motif=1"),
         (["model.width=10", "model.heads=4"], "must divide"),
         (["model.loss.rotation=-1"], "model.loss.rotation=-1"),
     ],
@@ -172,7 +223,7 @@ def test_files_that_hold_nothing_of_use(tmp_path: Path, folder: Path) -> None:
 
 def test_a_motif_that_does_not_fit(tmp_path: Path, folder: Path) -> None:
     motif = ["study.motif.pdb=" + str(folder / "p7.pdb"), "study.motif.residues=A1-12"]
-    config = load_config("backbones", [*TINY, f"data.path={folder}", *motif, "lengths=[9]"])
+    config = load_config("backbones", [*TINY, f"data.path={folder}", *motif, "lengths=[9]", "tasks.motif=1"])
     prepare(config, tmp_path / "data")
     with pytest.raises(InputError, match="9 residues do not hold a motif that takes 12"):
         config.study.conditions(tmp_path / "data", range(2))  # type: ignore[attr-defined]
@@ -189,3 +240,14 @@ def test_the_filter_keeps_good_chains_that_are_no_copies(build: Build) -> None:
     strand = Backbones.of([build(words(0, 20), phi=-120, psi=130).atoms[:, :3]])
     assert Filter(max_tm=0.5).keep(strand, good).all()
     assert not Filter(max_tm=0.5).keep(good, good).any()
+
+
+def test_rectification_keeps_no_copies_of_training_chains(tmp_path: Path, build: Build) -> None:
+    """A copy of a training chain is refused, one of a test chain is kept."""
+    rows = tensors([build(words(0, 20)), build(words(0, 20), phi=-120, psi=130)])
+    for k, split in enumerate(("train", "test")):
+        part = {name: rows[name][k : k + 1] for name in ("mask", "residue_index")}
+        x = {name: rows["x"][name][k : k + 1] for name in ("translation", "rotation")}
+        save_tensors({"x": x, **part}, tmp_path / f"{split}.safetensors")
+    samples = Samples(rows["x"], None, 1, cond=rows)
+    assert BackboneStudy(rectify=Filter(max_tm=0.5)).keep(samples, tmp_path).tolist() == [False, True]
