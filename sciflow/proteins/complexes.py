@@ -18,10 +18,10 @@ from .residues import UNKNOWN
 from .structure import Chain
 from .tensors import residues
 
-__all__ = ["_FEWEST", "Complex", "Pocket", "bound", "families", "pieces", "read_complexes"]
+__all__ = ["FEWEST", "SHORTEST", "Complex", "Pocket", "bound", "families", "pieces", "read_complexes"]
 
-_SHORTEST = 5  # residues of a peptide
-_FEWEST = 5  # residues of a pocket
+SHORTEST = 5  # residues of a peptide
+FEWEST = 5  # residues of a pocket
 _FLANK = 2  # residues on either side of a piece that its pocket leaves out
 _TRIES = 5  # for each piece: most stretches are buried, or broken
 _ALIKE = 0.5  # of the words of a peptide, which has few: more is a copy, or a part of the other
@@ -126,15 +126,15 @@ def pieces(chains: Sequence[Chain], pocket: Pocket, number: int, generator: torc
     found = 0
     for _ in range(_TRIES * number):
         start = int(torch.randint(len(ca), (), generator=generator))
-        length = int(torch.randint(_SHORTEST, pocket.longest + 1, (), generator=generator))
+        length = int(torch.randint(SHORTEST, pocket.longest + 1, (), generator=generator))
         chosen = torch.arange(start, min(start + length, len(ca)))
         joined = bool((index[chosen].diff() == 1).all() and (chain[chosen] == chain[start]).all())
         known = bool((receptor["aatype"][chosen] != UNKNOWN).all())
         beside = (chain != chain[start]) | (index < index[start] - _FLANK) | (index > index[chosen[-1]] + _FLANK)
-        if len(chosen) < _SHORTEST or not joined or not known or buried[chosen].mean() > buried.median():
+        if len(chosen) < SHORTEST or not joined or not known or buried[chosen].mean() > buried.median():
             continue
         piece = _centred({key: value[chosen] for key, value in receptor.items()}, receptor, beside, pocket)
-        if piece["context"].sum() >= _FEWEST:
+        if piece["context"].sum() >= FEWEST:
             yield piece
             found += 1
         if found == number:
@@ -145,14 +145,14 @@ def _unfit(one: Complex, pocket: Pocket) -> str:
     """Why a complex is not taken, or nothing."""
     if not one.receptor:
         return "one chain only"
-    if not _SHORTEST <= len(one.peptide) <= pocket.longest:
-        return f"a peptide of {len(one.peptide)} residues, not {_SHORTEST} to {pocket.longest}"
+    if not SHORTEST <= len(one.peptide) <= pocket.longest:
+        return f"a peptide of {len(one.peptide)} residues, not {SHORTEST} to {pocket.longest}"
     if (one.peptide.aatype == UNKNOWN).any():
         return "unknown residues in the peptide"
     if not one.peptide.bonded[:-1].all():
         return "a break in the peptide"
     near = int(bound(one, pocket)["context"].sum())
-    return "" if near >= _FEWEST else f"{near} residues of the receptor near the peptide, not {_FEWEST}"
+    return "" if near >= FEWEST else f"{near} residues of the receptor near the peptide, not {FEWEST}"
 
 
 def _residues(chains: Sequence[Chain]) -> Residues:

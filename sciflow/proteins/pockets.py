@@ -17,7 +17,7 @@ from ..study import Evaluation
 from ..training import Model, Samples, load_tensors, save_tensors
 from .clusters import SHARED, shared_words, split_clusters
 from .collection import read_structures
-from .complexes import Pocket, Residues, bound, families, pieces, read_complexes
+from .complexes import FEWEST, SHORTEST, Pocket, Residues, bound, families, pieces, read_complexes
 from .files import write_fasta, write_structure
 from .frames import follows
 from .peptide_figures import figures
@@ -66,7 +66,9 @@ class PocketStudy:
 
     def __post_init__(self) -> None:
         check_tasks(self.tasks)
-        require_above(0, "study.pocket.", self.pocket, "radius", "most", "longest")
+        require_above(0, "study.pocket.", self.pocket, "radius")
+        require_above(FEWEST - 1, "study.pocket.", self.pocket, "most")
+        require_above(SHORTEST - 1, "study.pocket.", self.pocket, "longest")
         require_above(-1, "study.", self, "pieces")
         if not 0 < self.held_out < 0.5:
             raise InputError(f"study.held_out={self.held_out} must be above 0 and below 0.5")

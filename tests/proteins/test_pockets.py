@@ -297,6 +297,10 @@ def test_settings_that_are_wrong_are_one_line(tmp_path) -> None:
         PocketStudy(task="motif")
     with pytest.raises(InputError, match=r"study\.pocket\.radius=0 must be greater than 0"):
         PocketStudy(pocket=Pocket(radius=0))
+    for name in ("most", "longest"):  # no complex could pass
+        PocketStudy(pocket=Pocket(**{name: 5}))
+        with pytest.raises(InputError, match=rf"study\.pocket\.{name}=4 must be greater than 4"):
+            PocketStudy(pocket=Pocket(**{name: 4}))
     with pytest.raises(InputError, match=r"study\.held_out=0\.5 must be above 0 and below 0\.5"):
         PocketStudy(held_out=0.5)
     (tmp_path / "a").mkdir()
