@@ -214,7 +214,8 @@ def motif_metrics(samples: Samples) -> dict[str, Metric]:
         return {}
     _, rmsd = superpose(x["translation"].double(), cond["x"]["translation"].double(), cond["motif"])
     n = len(rmsd)
-    return {"motif_rmsd": Metric(float(rmsd.mean()), float(rmsd.std()) / n**0.5, n, reference=0.0, unit="nm")}
+    error = float(rmsd.std()) / n**0.5 if n > 1 else None
+    return {"motif_rmsd": Metric(float(rmsd.mean()), error, n, reference=0.0, unit="nm")}
 
 
 def _natives(data: Path, split: str) -> Backbones:
