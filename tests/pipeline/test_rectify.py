@@ -72,10 +72,10 @@ def test_a_study_keeps_what_it_likes(
     assert not (trained / "none").exists()
 
 
-def test_conditions_are_those_of_the_training_split(
+def test_samples_are_conditioned_on_the_training_split(
     tiny: Config, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And all of them come with the pairs, but for the state that holds what is known: it is in the samples."""
+    """And all conditions come with the pairs, but for the state that holds what is known: it is in the samples."""
 
     def conditions(study: object, data: Path, indices: range, split: str = "test") -> dict[str, torch.Tensor]:
         x = study.dataset(data, split).tensors["x"]
