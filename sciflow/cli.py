@@ -221,7 +221,7 @@ def _show_config(args: argparse.Namespace) -> None:
     """Every setting of a study, as it would run."""
     import yaml
 
-    from .pipeline.stages import check_files
+    from .pipeline.identity import check_files
 
     config = _config(args)
     check_files(config.study, "study")

@@ -17,10 +17,8 @@ import math
 import os
 import shutil
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -31,11 +29,12 @@ from ..training import Model, Samples, fit, load_tensors, stream
 from . import blocks
 from .config import Config
 from .fetch import fetch
-from .outputs import digest, fingerprint, finished, listing, publish
+from .identity import check_files, checksums, identity, same_study
+from .outputs import digest, fingerprint, finished, publish
 from .pairs import INITIAL, keep_pairs, trained_on, write_pairs
 from .report import save_figure, training_curve, write_table
 
-__all__ = ["check_files", "evaluate", "load_model", "load_samples", "prepare", "rectify", "sample", "train"]
+__all__ = ["evaluate", "load_model", "load_samples", "prepare", "rectify", "sample", "train"]
 
 SPLITS = ("train", "val", "test")
 FAST_SETTINGS = ("devices", "threads", "workers", "checkpoint_every")  # of the trainer: they change no weight
@@ -49,7 +48,7 @@ def prepare(config: Config, out: str | Path, raw: str | Path | None = None) -> P
     """
     out = Path(out)
     check_files(config.study, "study")
-    made_from = fingerprint("prepare", _identity(config))
+    made_from = fingerprint("prepare", identity(config))
     if _skip(out, "prepare", made_from):
         return out
     folder = Path(raw) if raw is not None else Path("data/raw")
@@ -84,9 +83,9 @@ def train(config: Config, data: str | Path, out: str | Path, state: str | Path |
     and the first one writes.
     """
     data, out = Path(data), Path(out)
-    _same_study(config, data)
+    same_study(config, data)
     settings = {name: value for name, value in config.tree["trainer"].items() if name not in FAST_SETTINGS}
-    made_from = fingerprint("train", _identity(config, "model"), settings, _checksums(data))
+    made_from = fingerprint("train", identity(config, "model"), settings, checksums(data))
     if _skip(out, "train", made_from):
         return load_model(config, data, out)
     model = _untrained(config, data)
@@ -113,11 +112,11 @@ def sample(
     A study with ``conditions(data, indices)`` says what each sample is conditioned on.
     """
     data, model, out = Path(data), Path(model), Path(out)
-    _same_study(config, data)
+    same_study(config, data)
     weights = digest(_weights(model))
     conditions = _conditions(config, data)
-    given = [_checksums(data)] if conditions else []
-    drawn_from = fingerprint("sample", _identity(config, "model"), weights, config.sampler.settings(), *given)
+    given = [checksums(data)] if conditions else []
+    drawn_from = fingerprint("sample", identity(config, "model"), weights, config.sampler.settings(), *given)
     scored = [config.sampler.likelihood, config.sampler.tolerance]
     made_from = fingerprint(drawn_from, config.sampler.n, *scored)
     if _skip(out, "sample", made_from):
@@ -151,9 +150,9 @@ def rectify(
     them are good enough, by their geometry; conditions are those of the training split. A killed run continues.
     """
     data, model, out = Path(data), Path(model), Path(out)
-    _same_study(config, data)
+    same_study(config, data)
     weights, settings = digest(_weights(model)), config.sampler.settings()
-    drawn_from = fingerprint("rectify", _identity(config, "model"), weights, settings, _checksums(data))
+    drawn_from = fingerprint("rectify", identity(config, "model"), weights, settings, checksums(data))
     made_from = fingerprint(drawn_from, config.sampler.n)
     if _skip(out, "rectify", made_from):
         return out
@@ -172,15 +171,13 @@ def rectify(
 def evaluate(config: Config, data: str | Path, samples: str | Path, out: str | Path) -> Evaluation:
     """The study's metrics and figures: ``metrics.json``, the same as a table in ``metrics.html``, ``figures/*.png``."""
     data, samples, out = Path(data), Path(samples), Path(out)
-    _same_study(config, data)
+    same_study(config, data)
     evaluation = config.study.evaluate(load_samples(samples), data)
     for name, metric in evaluation.metrics.items():
         for key, value in asdict(metric).items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise InputError(f"metric {name}: its {key} is {value}; look at the samples in {samples}")
-    made_from = fingerprint(
-        "evaluate", config.tree["study"], _identity(config), digest(samples / "samples.safetensors")
-    )
+    made_from = fingerprint("evaluate", config.tree["study"], identity(config), digest(samples / "samples.safetensors"))
     metrics = {name: asdict(metric) for name, metric in evaluation.metrics.items()}
     content = {"study": config.name, "version": __version__, "seed": config.seed, "metrics": metrics}
     with publish(out, "evaluate", made_from) as part:
@@ -233,70 +230,6 @@ def _weights(model: Path) -> Path:
     if not path.is_file():
         raise InputError(f"{path}: no such file; run `sciflow train … --out {model}` first")
     return path
-
-
-def _checksums(data: Path) -> dict[str, str]:
-    checksums: dict[str, str] = _meta(data)["sha256"]
-    return checksums
-
-
-def _meta(data: Path) -> dict[str, Any]:
-    """What :func:`prepare` says about the data."""
-    try:
-        meta: dict[str, Any] = json.loads((data / "meta.json").read_text())
-        _ = meta["sha256"]
-    except (FileNotFoundError, NotADirectoryError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{data}: no prepared data (meta.json); run `sciflow prepare … --out {data}` first") from error
-    return meta
-
-
-def _same_study(config: Config, data: Path) -> None:
-    """Refuse data of another study. One in a file of your own may be made for data of any."""
-    made, asked = ((tree or {}).get("_target_", "") for tree in (_meta(data).get("config"), config.tree["study"]))
-    if made != asked and made and not (made.endswith(".py") or asked.endswith(".py")):
-        made, asked = (name.rpartition(".")[2] for name in (made, asked))
-        raise InputError(
-            f"{data}: prepared by {made}, and the settings (study {config.name}) are of {asked}: "
-            "data and model belong to different studies"
-        )
-
-
-def _identity(config: Config, *sections: str) -> dict[str, Any]:
-    """What a result depends on: version, seed, the study, more sections, its own code and the files that it names.
-
-    A study's section ``evaluation`` is left out: no data, weights or samples depend on it.
-    """
-    kept = {name: config.tree[name] for name in sections}
-    kept["study"] = {key: value for key, value in config.tree["study"].items() if key != "evaluation"}
-    named = {value for value in _strings(kept) if os.path.isfile(value)}
-    contents = {name: digest(Path(name)) for name in named}
-    contents |= {str(path): listing(path) for _, path in _paths(config.study, "study") if path.is_dir()}
-    return {"version": __version__, "seed": config.seed, **kept, "files": contents}
-
-
-def check_files(section: Any, name: str) -> None:
-    """Every ``Path`` in a study names something that is there."""
-    for key, path in _paths(section, name):
-        if not path.exists():
-            raise InputError(f"{key}={path}: no such file; give the path from where you are, or the full one")
-
-
-def _paths(section: Any, name: str) -> Iterator[tuple[str, Path]]:
-    """The paths of a study and their keys."""
-    for f in fields(section):
-        value = getattr(section, f.name)
-        if isinstance(value, Path):
-            yield f"{name}.{f.name}", value
-        elif is_dataclass(value):
-            yield from _paths(value, f"{name}.{f.name}")
-
-
-def _strings(tree: Any) -> list[str]:
-    if isinstance(tree, dict):
-        return [text for value in tree.values() for text in _strings(value)]
-    if isinstance(tree, list):
-        return [text for value in tree for text in _strings(value)]
-    return [tree] if isinstance(tree, str) and tree else []
 
 
 def _state(out: Path, state: str | Path | None) -> Path:
