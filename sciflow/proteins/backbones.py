@@ -13,8 +13,8 @@ from ..errors import InputError, require_above
 from ..manifolds import SE3, Product, tree_map
 from ..rng import step_generator
 from ..study import Evaluation, Metric
-from ..training import Model, Samples, load_tensors, save_tensors
-from .clusters import cluster, split_clusters
+from ..training import Model, Samples, load_tensors, save_tensors, split_clusters
+from .clusters import cluster
 from .conformation import Backbones
 from .figures import backbone_figures
 from .files import write_structure, write_trajectory

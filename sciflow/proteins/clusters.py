@@ -1,4 +1,4 @@
-"""Families of sequences by their common words of three letters, and splits that never part a family."""
+"""Families of sequences by their common words of three letters."""
 
 from collections.abc import Sequence
 
@@ -7,11 +7,9 @@ import torch
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
-from ..errors import InputError
-from ..rng import step_generator
 from .residues import LETTERS
 
-__all__ = ["SHARED", "cluster", "shared_words", "split_clusters"]
+__all__ = ["SHARED", "cluster", "shared_words"]
 
 SHARED = 0.2  # of the words of the sequence that has fewer: more is of one family
 _BLOCK = 1024  # sequences that are compared to all others at once
@@ -37,32 +35,6 @@ def cluster(sequences: Sequence[str], containment: float = SHARED) -> list[int]:
 def shared_words(a: Sequence[str], b: Sequence[str]) -> torch.Tensor:
     """(len(a), len(b)): words of three letters in common, as a share of those of the sequence that has fewer."""
     return torch.from_numpy(_contained(_words(a), _words(b)).toarray())
-
-
-def split_clusters(clusters: Sequence[int], shares: dict[str, float], seed: int) -> dict[str, list[int]]:
-    """Indices of the samples of each split: clusters in an order of chance fill ``shares`` in turn, ``train`` the rest.
-
-    A cluster that is larger than a share fills none while there are smaller ones.
-
-    Raises:
-        InputError: fewer clusters than splits.
-    """
-    sizes = np.bincount(clusters)
-    order = torch.randperm(len(sizes), generator=step_generator(seed)).tolist()
-    order.sort(key=lambda one: sizes[one] > min(shares.values()) * len(clusters))
-    split_of: dict[int, str] = {}
-    for name, share in shares.items():
-        filled = 0
-        while order and filled < share * len(clusters):
-            one = order.pop(0)
-            split_of[one] = name
-            filled += sizes[one]
-    if not order:
-        raise InputError(f"{len(clusters)} proteins of {len(sizes)} clusters cannot be split by clusters; give more")
-    parts: dict[str, list[int]] = {name: [] for name in (*shares, "train")}
-    for i, one in enumerate(clusters):
-        parts[split_of.get(one, "train")].append(i)
-    return parts
 
 
 def _words(sequences: Sequence[str]) -> csr_array:

@@ -14,8 +14,8 @@ from ..errors import InputError, require_above
 from ..manifolds import SO3, Euclidean, FlatTorus, Product, Simplex
 from ..rng import step_generator
 from ..study import Evaluation
-from ..training import Model, Samples, load_tensors, save_tensors
-from .clusters import SHARED, shared_words, split_clusters
+from ..training import Model, Samples, load_tensors, save_tensors, split_clusters
+from .clusters import SHARED, shared_words
 from .collection import read_structures
 from .complexes import FEWEST, SHORTEST, Pocket, Residues, bound, families, pieces, read_complexes
 from .files import write_fasta, write_structure

@@ -6,6 +6,8 @@ the k-th bar rigidly, and is measured to the first of them, over the first atoms
 
 import torch
 
+from ..alphabets import AMINO_ACIDS
+
 __all__ = [
     "AMINO_ACIDS",
     "ATOMS",
@@ -48,7 +50,6 @@ UNK X
 _LINES = [line.split(maxsplit=2) for line in _RESIDUES.split("\n") if line]
 _SIDE_CHAINS = [[group.split() for group in "".join(line[2:]).split("|")] for line in _LINES]
 
-AMINO_ACIDS = "".join(line[1] for line in _LINES[:20])  # ACDEFGHIKLMNPQRSTVWY
 UNKNOWN = 20  # the type of X; only its backbone is known
 LETTERS = AMINO_ACIDS + "X"
 THREE = tuple(line[0] for line in _LINES)  # three-letter names by type, UNK last

@@ -1,12 +1,8 @@
-"""Clusters keep relatives together, and splits keep clusters together."""
+"""Clusters keep relatives together."""
 
-from collections import Counter
-
-import pytest
 import torch
 
-from sciflow.errors import InputError
-from sciflow.proteins.clusters import cluster, shared_words, split_clusters
+from sciflow.proteins.clusters import cluster, shared_words
 from sciflow.proteins.residues import AMINO_ACIDS
 
 
@@ -46,23 +42,3 @@ def test_no_two_clusters_have_more_words_in_common() -> None:
 
 def test_short_sequences_have_no_words_and_stand_alone() -> None:
     assert len(set(cluster(["AC", "AC", "", "ACDEF"]))) == 4
-
-
-def test_splits_take_whole_clusters_and_all_samples() -> None:
-    clusters = [0] * 60 + [1] * 10 + [2 + i // 2 for i in range(130)]
-    for seed in range(5):
-        parts = split_clusters(clusters, {"test": 0.1, "val": 0.05}, seed)
-        assert list(parts) == ["test", "val", "train"]
-        assert sorted(i for part in parts.values() for i in part) == list(range(200))
-        of = {name: {clusters[i] for i in part} for name, part in parts.items()}
-        assert not (of["test"] & of["val"] | of["test"] & of["train"] | of["val"] & of["train"])
-        assert 20 <= len(parts["test"]) < 22
-        assert 10 <= len(parts["val"]) < 12
-        assert 0 in of["train"]  # the giant fills no share while there are others
-    assert parts == split_clusters(clusters, {"test": 0.1, "val": 0.05}, 4)
-    assert Counter(map(len, split_clusters([0, 1, 2], {"test": 0.1, "val": 0.1}, 0).values())) == {1: 3}
-
-
-def test_too_few_clusters_are_one_line() -> None:
-    with pytest.raises(InputError, match="4 proteins of 2 clusters"):
-        split_clusters([0, 0, 1, 1], {"test": 0.1, "val": 0.1}, 0)

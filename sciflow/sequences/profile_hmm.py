@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from .family_files import NOTHING, alphabet
+from .files import NOTHING, alphabet
 
 __all__ = ["ProfileHMM"]
 

@@ -13,10 +13,9 @@ from torch import Tensor
 
 from ..errors import InputError, require_above
 from ..study import Evaluation, Metric, finite
-from ..training import Model, Samples, TensorsDataset, load_tensors, save_tensors
-from .clusters import split_clusters
-from .family_files import SYMBOLS, Family, edit_distances, encode, letters, read_families
+from ..training import Model, Samples, TensorsDataset, load_tensors, save_tensors, split_clusters
 from .family_metrics import Sequences, family_figures, family_metrics
+from .files import SYMBOLS, Family, edit_distances, encode, letters, read_families
 
 __all__ = ["Homologues", "SequenceFamilyStudy"]
 

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from sciflow.errors import InputError
 from sciflow.pipeline import evaluate, load_config, prepare, sample, train
-from sciflow.proteins.family_baselines import ProfileHMM
-from sciflow.proteins.family_files import NOTHING, edit_distances, encode, letters, read_families
-from sciflow.proteins.family_metrics import Sequences
-from sciflow.proteins.family_model import FamilyModel, FamilyTransformer
-from sciflow.proteins.family_network import SequenceSetTransformer
 from sciflow.rng import sample_generators, step_generator
+from sciflow.sequences.family_metrics import Sequences
+from sciflow.sequences.family_model import FamilyModel, FamilyTransformer
+from sciflow.sequences.family_network import SequenceSetTransformer
+from sciflow.sequences.files import NOTHING, edit_distances, encode, letters, read_families
+from sciflow.sequences.profile_hmm import ProfileHMM
 
 TINY = ["model.width=8", "model.depth=1", "model.heads=1", "model.context=3"]
 FAMILY = [

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from ..rng import step_generator
 from ..study import Metric
-from .family_baselines import ProfileHMM
-from .family_files import NOTHING, SYMBOLS, alphabet, letters
 from .figures import NATIVE, SAMPLED, TRAINING
+from .files import NOTHING, SYMBOLS, alphabet, letters
+from .profile_hmm import ProfileHMM
 
 __all__ = ["Sequences", "family_figures", "family_metrics"]
 

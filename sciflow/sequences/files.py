@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..alphabets import AMINO_ACIDS
 from ..errors import InputError
-from .residues import AMINO_ACIDS
 
 __all__ = ["NOTHING", "SYMBOLS", "Family", "alphabet", "edit_distances", "encode", "letters", "read_families"]
 
