@@ -6,6 +6,7 @@ from .couplings import Coupling, Independent, Pair, Reflow
 from .geodesic import GeodesicPath
 from .path import Path, PathSample
 from .premetric import PremetricPath
+from .rates import MaskingPath, RatesPath, UniformPath
 from .schedules import Cosine, Exponential, Linear, Polynomial, Schedule
 from .sorted_transport import SortedTransport
 from .transport import OptimalTransport, Sinkhorn
@@ -20,15 +21,18 @@ __all__ = [
     "GeodesicPath",
     "Independent",
     "Linear",
+    "MaskingPath",
     "OptimalTransport",
     "Pair",
     "Path",
     "PathSample",
     "Polynomial",
     "PremetricPath",
+    "RatesPath",
     "Reflow",
     "Schedule",
     "Sinkhorn",
     "SortedTransport",
+    "UniformPath",
     "kabsch",
 ]
