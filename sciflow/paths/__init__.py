@@ -1,6 +1,7 @@
 """How x0 becomes x1: schedules, paths and couplings."""
 
 from .alignment import Alignment, kabsch
+from .categorical import CategoricalPath, SimplexPath, vertices
 from .costs import Cost, GeodesicCost
 from .couplings import Coupling, Independent, Pair, Reflow
 from .geodesic import GeodesicPath
@@ -13,6 +14,7 @@ from .transport import OptimalTransport, Sinkhorn
 
 __all__ = [
     "Alignment",
+    "CategoricalPath",
     "Cosine",
     "Cost",
     "Coupling",
@@ -31,8 +33,10 @@ __all__ = [
     "RatesPath",
     "Reflow",
     "Schedule",
+    "SimplexPath",
     "Sinkhorn",
     "SortedTransport",
     "UniformPath",
     "kabsch",
+    "vertices",
 ]
