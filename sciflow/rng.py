@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .streams import Streams, step_generator
 
-__all__ = ["Generator", "gamma", "normal", "sample_generators", "step_generator", "uniform"]
+__all__ = ["Generator", "categorical", "gamma", "normal", "pick", "sample_generators", "step_generator", "uniform"]
 
 Generator = torch.Generator | Sequence[torch.Generator] | None
 
@@ -52,6 +52,19 @@ def gamma(
         return torch._standard_gamma(torch.empty(*size, **kwargs).copy_(shape_parameter), generator=generator)
 
     return _draw(fn, shape, generator, dtype, device)
+
+
+def categorical(p: Tensor, generator: Generator = None) -> Tensor:
+    """Indices ``(B, *E)``, long, drawn with probabilities ``p (B, *E, K)``; of a sequence, row ``i`` by generator ``i``."""
+    return pick(p, uniform(*p.shape[:-1], generator=generator, dtype=p.dtype, device=p.device))
+
+
+def pick(p: Tensor, u: Tensor) -> Tensor:
+    """The first index at which the running sum of ``p (…, K)`` passes the fraction ``u`` in [0, 1) of the whole."""
+    mass = p.cumsum(-1)
+    whole = mass[..., -1]
+    below = torch.minimum(u * whole, torch.nextafter(whole, torch.zeros_like(whole)))  # u·whole may round up to whole
+    return torch.searchsorted(mass.expand(*u.shape, -1).contiguous(), below[..., None], right=True)[..., 0]
 
 
 def _draw(
