@@ -82,16 +82,16 @@ class RatesPath:
         x_t = torch.where(u < _rows(self.schedule.kappa(t), x1), x1, x0)
         return PathSample(x_t, self.velocity(one_hot(x1, self.k).to(t), x_t, t), x0, x1, t)
 
-    def velocity(self, x1_hat: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        """Rates ``(B, L, S)`` of jumps from ``x_t (B, L)`` to every token, zero to itself, of a posterior ``x1_hat``.
+    def velocity(self, posterior: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        """Rates ``(B, L, S)`` of jumps from ``x_t (B, L)`` to every token, zero to itself.
 
         At t = 1, where they are infinite, 1 − κ is floored as for geodesics.
         """
         rate = self.schedule.dkappa(t) / self.schedule.ahead(t).clamp_min(torch.finfo(t.dtype).eps ** 2)
-        rates = pad(_rows(rate, x1_hat) * x1_hat, (0, self.states - self.k))
+        rates = pad(_rows(rate, posterior) * posterior, (0, self.states - self.k))
         return rates.scatter(-1, x_t[..., None], 0).where(self.uncertain(x_t)[..., None], 0)
 
-    def advance(self, x1_hat: Tensor, x_t: Tensor, t: Tensor, s: Tensor, generator: Generator = None) -> Tensor:
+    def advance(self, posterior: Tensor, x_t: Tensor, t: Tensor, s: Tensor, generator: Generator = None) -> Tensor:
         """Tokens at ``s``: a letter of the posterior with probability ``(κ(s) − κ(t))/(1 − κ(t))``, else ``x_t``.
 
         This is the law of the process as long as the posterior stays what it is at ``t``: 1 − exp(−∫λ) for the rate
@@ -101,9 +101,9 @@ class RatesPath:
         drawn = (before - after) / before.clamp_min(torch.finfo(before.dtype).tiny)
         u, v = uniform(len(x_t), 2, *x_t.shape[1:], generator=generator, dtype=t.dtype, device=t.device).unbind(1)
         jumps = (u < _rows(drawn, x_t)) & self.uncertain(x_t)
-        return torch.where(jumps, _pick(x1_hat, v), x_t)
+        return torch.where(jumps, _pick(posterior, v), x_t)
 
-    def redraw(self, x1_hat: Tensor, x_t: Tensor, t: Tensor, share: Tensor, generator: Generator = None) -> Tensor:
+    def redraw(self, posterior: Tensor, x_t: Tensor, t: Tensor, share: Tensor, generator: Generator = None) -> Tensor:
         """A ``share (B,)`` of the places drawn anew from ``κ(t) posterior + (1 − κ(t)) π``; the law at t stays.
 
         A place drawn anew from ``p_t(x | x1)``, x1 from the posterior, is in detailed balance with the law of the path
@@ -111,7 +111,7 @@ class RatesPath:
         """
         u, v = uniform(len(x_t), 2, *x_t.shape[1:], generator=generator, dtype=t.dtype, device=t.device).unbind(1)
         to_noise = _rows(share * self.schedule.ahead(t), x_t)
-        letters = torch.where(self.uncertain(x_t), _pick(x1_hat, v), x_t)
+        letters = torch.where(self.uncertain(x_t), _pick(posterior, v), x_t)
         drawn = torch.where(u < to_noise, _pick(self.prior.probabilities.to(v), v), letters)
         return torch.where(u < _rows(share, x_t), drawn, x_t)
 

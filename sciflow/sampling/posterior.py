@@ -3,17 +3,15 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..paths import CategoricalPath
 from ..rng import Generator
 from .rollout import Rollout
-
-if TYPE_CHECKING:
-    from ..paths.categorical import CategoricalPath
 
 __all__ = ["AlongPath", "Denoise", "PosteriorHook", "PosteriorStep", "sample_posterior"]
 
@@ -34,7 +32,7 @@ class PosteriorStep(Protocol):
 class AlongPath:
     """The path's own way from ``t`` to ``s`` for the posterior at ``t``: the last step ends in letters."""
 
-    path: "CategoricalPath"
+    path: CategoricalPath
 
     def __call__(self, denoise: Denoise, x: Tensor, t: Tensor, s: Tensor, generator: Generator) -> Tensor:
         return self.path.advance(denoise(x, t), x, t, s, generator)
