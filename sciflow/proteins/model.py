@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..manifolds import Product, tree_map
-from ..nets import Field
+from ..nets import Field, FunctionField
 from ..objectives.times import stratified
 from ..paths import GeodesicPath
 from ..rng import Generator, uniform
@@ -37,6 +37,7 @@ CONDITIONS = (
 
 
 CANDIDATES = 64  # steps between which an optimal grid chooses
+ARM = 0.15  # nm that a radian moves an atom
 
 
 class ProteinModel(Model):
@@ -130,23 +131,37 @@ class ProteinModel(Model):
     def optimal_grid(  # type: ignore[override]  # as ``sample``
         self, n: int, cond: dict[str, Any] | None = None, generator: Generator = None, *, steps: int = 50
     ) -> Tensor:
-        """Times of ``steps`` steps that err least, of a field that does not read its previous endpoints."""
+        """Times of ``steps`` steps that err least, as :meth:`sample` takes them: each reads the endpoints before it."""
         if cond is None:
             raise ValueError("cond: a protein needs its mask, residue_index and chain")
         given, fine = self._given(cond), self._times(max(CANDIDATES, 2 * steps), None)
         x0 = given.kept(self.prior.sample(given.mask, given.known["known_frames"], generator, fine.dtype))
-        told = self._conditions(cond | given.known)
-        return optimal_grid(self.field, x0, steps, fine, PathEuler(self.field.path), told)
+        field = FunctionField(self.manifold, self._steered(given, cond).velocity)
+        step = self._step(given)
+        return optimal_grid(field, x0, steps, fine, step, along=step, dist=self._apart)
+
+    def _apart(self, x: State, y: State) -> Tensor:
+        """How far [nm] the atoms of residues ``(B, N)`` are moved from one state to the other, about."""
+        scales = {"translation": 1.0} | {name: ARM for name in self.manifold.factors if name != "translation"}
+        parts = [scales[k] * f.dist(x[k], y[k]) for k, f in self.manifold.factors.items()]
+        return torch.stack(parts).norm(dim=0)
 
     def _follow(self, x: State, given: Given, cond: Mapping[str, Any], times: Tensor) -> Iterator[State]:
         """States about the centre of what is given, from ``x`` on."""
-        steered = Steered(self.field, self._conditions({**cond, **given.known}), self._motif(cond, times.dtype))
-        step = PathEuler(self.field.path)
+        steered, step = self._steered(given, cond), self._step(given)
         yield x
         for t, h in zip(times[:-1], times.diff(), strict=True):
-            moved: Any = step(steered.velocity, self.manifold, x, t.expand(len(given.mask)), h)
-            x = given.kept(moved)
+            x = step(steered.velocity, self.manifold, x, t.expand(len(given.mask)), h)
             yield x
+
+    def _steered(self, given: Given, cond: Mapping[str, Any]) -> Steered:
+        motif = self._motif(cond, given.centre.dtype)
+        return Steered(self.field, self._conditions({**cond, **given.known}), motif)
+
+    def _step(self, given: Given) -> Any:
+        """A step as far as the path goes, that leaves what is given."""
+        step: Any = PathEuler(self.field.path)
+        return lambda *at: given.kept(step(*at))
 
     def _given(self, cond: Mapping[str, Any]) -> Given:
         return Given(cond, self.manifold, self._times(1, None).dtype)

@@ -1,6 +1,6 @@
 """Time grids on which few steps follow a field best."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -21,6 +21,8 @@ def optimal_grid(
     fine: int | Tensor = 64,
     step: Step = Euler(),
     cond: Mapping[str, Tensor] | None = None,
+    along: Step = Midpoint(),
+    dist: Callable[[Any, Any], Tensor] | None = None,
 ) -> Tensor:
     r"""Times ``(steps + 1,)`` from 0 to 1 whose steps leave a finely integrated trajectory least, on any manifold.
 
@@ -36,6 +38,9 @@ def optimal_grid(
         fine: F, the number of equal steps between which grids choose; or the F + 1 times themselves.
         step: what the grid is for; c is the error of one such step, in place of Euler's.
         cond: passed to the field as keyword arguments, ``B`` rows each.
+        along: the steps of the fine trajectory. Where they and ``step`` ask for one velocity each, the field is asked
+            once at each time, in order, and may remember: c is then of the rollout that sampling does.
+        dist: d ``(B, *E)``; that of the manifold by default, which on a product adds nanometres to radians.
 
     Raises:
         InputError: more steps than there are between the times to choose from.
@@ -47,7 +52,7 @@ def optimal_grid(
     times = times.to(like)
     if not 1 <= steps < len(times):
         raise InputError(f"steps={steps}: a grid of {len(times)} times has 1 to {len(times) - 1} of them")
-    costs, best = step_costs(field, x0, times, step, cond), like.new_full((len(times),), torch.inf)
+    costs, best = step_costs(field, x0, times, step, cond, along, dist), like.new_full((len(times),), torch.inf)
     best[0] = 0.0
     before = []
     for _ in range(steps):
@@ -61,26 +66,32 @@ def optimal_grid(
 
 @torch.no_grad()
 def step_costs(
-    field: Field, x0: State, times: Tensor, step: Step = Euler(), cond: Mapping[str, Tensor] | None = None
+    field: Field,
+    x0: State,
+    times: Tensor,
+    step: Step = Euler(),
+    cond: Mapping[str, Tensor] | None = None,
+    along: Step = Midpoint(),
+    dist: Callable[[Any, Any], Tensor] | None = None,
 ) -> Tensor:
     """``c_ij (T, T)``: mean squared distance of one ``step`` from ``times[i]`` to ``times[j]`` from the trajectory.
 
-    That is integrated by midpoint steps from each of the times to the next. Infinite for j ≤ i.
+    That is integrated by steps ``along`` from each of the times to the next. Infinite for j ≤ i.
     """
-    manifold, batch = field.manifold, len(leaves(x0)[0])
+    manifold, batch, dist = field.manifold, len(leaves(x0)[0]), dist or field.manifold.dist
 
     def velocity(x: State, t: Tensor) -> State:
         return field.velocity(x, t, **(cond or {}))
 
-    x = [x0]
+    x, asked = [x0], []
     for t, h in zip(times[:-1], times.diff(), strict=True):
-        x.append(Midpoint()(velocity, manifold, x[-1], t.expand(batch), h))
+        asked.append(_Remembered(velocity, x[-1], t.expand(batch)))
+        x.append(along(asked[-1], manifold, x[-1], t.expand(batch), h))
     costs = times.new_full((len(times), len(times)), torch.inf)
     for i, start in enumerate(x[:-1]):
-        asked = _Remembered(velocity, start, times[i].expand(batch))
         for j in range(i + 1, len(times)):
-            end = step(asked, manifold, start, times[i].expand(batch), times[j] - times[i])
-            costs[i, j] = manifold.dist(end, x[j]).square().sum() / batch
+            end = step(asked[i], manifold, start, times[i].expand(batch), times[j] - times[i])
+            costs[i, j] = dist(end, x[j]).square().sum() / batch
     return costs
 
 

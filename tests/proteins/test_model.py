@@ -15,7 +15,7 @@ from sciflow.proteins.frame_flow import FrameFlow
 from sciflow.proteins.frames import backbone
 from sciflow.proteins.guidance import Motif
 from sciflow.proteins.losses import ProteinLoss
-from sciflow.proteins.model import ProteinModel
+from sciflow.proteins.model import CANDIDATES, ProteinModel
 from sciflow.proteins.residues import HAS_TORSION, SYMMETRIC
 from sciflow.proteins.sources import origin
 from sciflow.proteins.tasks import TASKS, check_tasks, draw_motif, draw_tasks, known
@@ -104,13 +104,42 @@ def test_a_trajectory_is_that_of_the_sample() -> None:
     assert apart(states[-1], drawn.x, data["mask"]) < 1e-9
 
 
-def test_an_optimal_grid_is_one_of_times() -> None:
+def test_an_optimal_grid_is_chosen_by_the_rollout_of_sampling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network is asked what the finest sample asks it, its own last answers among it, and nothing else."""
     data, model = batch(SE3(), context=2), build(SE3())
-    grid = model.optimal_grid(4, conditions(data, "motif"), sample_generators(0, 0, 4), steps=3)
+    cond, asked, denoise = conditions(data, "motif"), [], model.field.denoise
+
+    def heard(x: State, t: Tensor, previous: State | None = None, **told: Tensor) -> State:
+        asked.append((x, t, previous or {}))
+        end: State = denoise(x, t, previous=previous, **told)
+        return end
+
+    monkeypatch.setattr(model.field, "denoise", heard)
+    grid = model.optimal_grid(4, cond, sample_generators(0, 0, 4), steps=3)
+    chosen = asked.copy()
+    asked.clear()
+    model.sample(4, cond, sample_generators(0, 0, 4), steps=CANDIDATES)
+    assert len(chosen) == len(asked) == CANDIDATES
+    for one, other in zip(chosen, asked, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
     assert grid[0] == 0
     assert grid[-1] == 1
     assert len(grid) == 4
     assert (grid.diff() > 0).all()
+
+
+def test_what_a_grid_costs_is_how_far_atoms_move() -> None:
+    """Places by 0.03 nm, rotations by 0.2 rad, two angles by 0.1 rad each: at arms of 0.15 nm."""
+    model = build()
+    x = batch()["x"]
+    turn = torch.tensor([math.cos(0.1), math.sin(0.1), 0.0, 0.0], dtype=torch.float64)
+    y = x | {
+        "translation": x["translation"] + torch.tensor([0.0, 0.03, 0.0]),
+        "rotation": multiply(x["rotation"], turn.expand_as(x["rotation"])),
+        "torsions": x["torsions"] + torch.tensor([0.1, 0.0, -0.1, 0.0, 0.0]),
+    }
+    expected = 0.03**2 + 0.15**2 * (0.2**2 + 2 * 0.1**2)
+    torch.testing.assert_close(model._apart(x, y).square(), torch.full((4, 12), expected, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("task", list(TASKS))

@@ -111,6 +111,21 @@ def test_a_stiff_field_is_followed_better():
         assert chosen[steps // 2] < 0.35
 
 
+def test_a_field_that_remembers_is_asked_as_in_sampling():
+    """The k-th answer is u_k, whatever is asked: c_ij = |Σ_{i ≤ k < j} (u_i − u_k)/F|², in any distance's units."""
+    u, answers = torch.tensor([3.0, 1.0, -2.0, 0.5, 4.0], dtype=F64), []
+
+    def velocity(x, t):
+        answers.append(float(t[0]))
+        return u[len(answers) - 1].expand_as(x)
+
+    field, times = FunctionField(Euclidean(1), velocity), grid(5)
+    costs = step_costs(field, torch.zeros(2, 1, dtype=F64), times, along=Euler(), dist=lambda x, y: 3 * (x - y)[:, 0])
+    torch.testing.assert_close(torch.tensor(answers, dtype=F64), times[:-1])
+    for i, j in combinations(range(6), 2):
+        assert float(costs[i, j]) == pytest.approx(9 * float((u[i] - u[i:j]).sum() / 5) ** 2, abs=1e-12)
+
+
 def test_conditions_and_times_of_ones_own():
     field = FunctionField(Euclidean(1), lambda x, t, rate: -rate[:, None] * t[:, None] * x)
     x0, rate = torch.ones(3, 1, dtype=F64), torch.tensor([1.0, 2.0, 3.0], dtype=F64)
