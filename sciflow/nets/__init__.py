@@ -1,6 +1,7 @@
 """Networks: velocity fields on manifolds, one file per symmetry."""
 
 from .committee import Committee
+from .dilated_cnn import DilatedCNN
 from .egnn import EGNNField
 from .embedding import Features, TimeEmbedding
 from .field import Field, FunctionField
@@ -8,12 +9,14 @@ from .ipa import InvariantPointAttention
 from .mlp import MLPField
 from .painn import PaiNNField
 from .point_cloud import PointCloudField
+from .rotary_transformer import RotaryTransformer
 from .tensor_product import TensorProductField
 from .transformer import CausalTransformer
 
 __all__ = [
     "CausalTransformer",
     "Committee",
+    "DilatedCNN",
     "EGNNField",
     "Features",
     "Field",
@@ -22,6 +25,7 @@ __all__ = [
     "MLPField",
     "PaiNNField",
     "PointCloudField",
+    "RotaryTransformer",
     "TensorProductField",
     "TimeEmbedding",
 ]

@@ -1,0 +1,50 @@
+"""Regress the letter at the end of a path."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..paths import Pair, Path
+from ..rng import Generator
+from .times import EQUAL, stratified
+
+__all__ = ["CrossEntropy"]
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    r"""Variational flow matching of letters: the cross-entropy of the posterior that a field predicts.
+
+    .. math:: \ell_b = - w_b\, \text{weight}(u) \sum_L \log p_\theta(x_1 \mid x_t), \qquad t = \text{time}(u),
+              \quad u \sim U[0, 1)
+
+    Its minimiser is the posterior of each letter given the state, from which every path has its velocity, or its
+    rates, whatever the weight of the times. Where the conditions hold ``mask (B, L)``, L is the real sites.
+
+    Args:
+        time: as in :class:`FlowMatching`; by default equal times.
+        weight: of the times, as a function of u. On masks that are uncovered evenly, ``1/(1 − u)`` makes the loss the
+            bound on the negative log-likelihood; there the last few masks count as much as the first ones, and have
+            more noise.
+
+    ``field.log_posterior(x, t, **cond)`` gives the log-probabilities ``(B, L, K)``.
+
+    Source: Eijkelboom et al. 2024 (CatFlow), arXiv:2406.04843; the bound: Shi et al. 2024, arXiv:2406.04329.
+    """
+
+    time: Callable[[Tensor], Tensor] = EQUAL
+    weight: Callable[[Tensor], Tensor] = torch.ones_like
+
+    def __call__(self, field: Any, path: Path, pair: Pair, generator: Generator = None) -> Tensor:
+        """Losses ``(B,)`` in nats, weighted sample by sample and not reduced; ``pair.x1`` are tokens ``(B, L)``."""
+        u = stratified(pair.weight, generator)
+        t = self.time(u)
+        with torch.autocast(u.device.type, enabled=False):  # mixed precision is for networks, not for paths
+            x_t = path.sample(pair.x0, pair.x1, t, generator).x_t
+        logp = field.log_posterior(x_t, t, **pair.cond).gather(-1, pair.x1[..., None])[..., 0]
+        if "mask" in pair.cond:
+            logp = logp.where(pair.cond["mask"], 0)
+        return -pair.weight * self.weight(u) * logp.sum(-1)
