@@ -16,7 +16,7 @@ from ..paths import Coupling, GeodesicPath, Pair, Path
 from ..rng import Generator
 from .models import Coupler, Model, Samples
 
-__all__ = ["FieldModel", "require_step", "solver_step"]
+__all__ = ["ODE_STEPS", "FieldModel", "require_step", "solver_step"]
 
 CANDIDATES = 64  # steps between which an optimal grid chooses
 
@@ -26,6 +26,8 @@ _STEPS: dict[str, type[sampling.Step]] = {
     "rk4": sampling.RK4,
     "dopri5": sampling.Dopri5,
 }
+ODE_STEPS = tuple(_STEPS)  # which follow a velocity
+_OTHERS = ("path", "tau_leap", "confidence", "autoregressive")  # which follow a path, or the posterior of letters
 
 
 class FieldModel(Model):
@@ -144,7 +146,7 @@ class FieldModel(Model):
 
 def require_step(name: str) -> None:
     """Raises InputError, naming the steps there are, where a configuration names none of them."""
-    if name not in (known := [*_STEPS, "path"]):
+    if name not in (known := [*ODE_STEPS, *_OTHERS]):
         raise InputError(f"sampler.step={name!r} is not a step: use one of {', '.join(known)}")
 
 
@@ -153,6 +155,6 @@ def solver_step(name: str, path: Path) -> sampling.Step:
     require_step(name)
     if name in _STEPS:
         return _STEPS[name]()
-    if not isinstance(path, GeodesicPath):
-        raise InputError(f"sampler.step=path: {type(path).__name__} has no such step; use one of {', '.join(_STEPS)}")
+    if name != "path" or not isinstance(path, GeodesicPath):
+        raise InputError(f"sampler.step={name}: {type(path).__name__} has no such step; use one of {', '.join(_STEPS)}")
     return sampling.PathEuler(path)

@@ -49,8 +49,8 @@ class Coupler:
         like, cond = leaves(batch["x"])[0], {key: value for key, value in batch.items() if key not in ("x", "x0")}
         x0, coupling = batch.get("x0"), Reflow() if "x0" in batch else self.coupling
         if x0 is None:
-            shape = (len(like), *self.event_shape)
-            x0 = self.prior.sample(*shape, generator=generator, dtype=like.dtype, device=like.device)
+            shape, dtype = (len(like), *self.event_shape), like.dtype if like.is_floating_point() else None
+            x0 = self.prior.sample(*shape, generator=generator, dtype=dtype, device=like.device)
         with torch.autocast(like.device.type, enabled=False):  # rotations and assignments are not for bfloat16
             pair = coupling.pair(x0, batch["x"], cond)
         return {"x": pair.x1, "x0": pair.x0, "weight": pair.weight, **pair.cond}
