@@ -10,7 +10,7 @@ from torch.nn.functional import one_hot, pad
 
 from ..errors import InputError
 from ..manifolds import FlatSimplex
-from ..rng import Generator, uniform
+from ..rng import Generator, pick, uniform
 from .path import PathSample
 from .schedules import Linear, Schedule
 
@@ -32,7 +32,7 @@ class SourceLaw:
     ) -> Tensor:
         """Draw tokens ``(*shape)``; they are long, whatever ``dtype``."""
         u = uniform(*shape, generator=generator, device=device)
-        return _pick(self.probabilities.to(u), u)
+        return pick(self.probabilities.to(u), u)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Log-probability ``(B,)`` of tokens ``x (B, *E)``."""
@@ -94,14 +94,14 @@ class RatesPath:
     def advance(self, posterior: Tensor, x_t: Tensor, t: Tensor, s: Tensor, generator: Generator = None) -> Tensor:
         """Tokens at ``s``: a letter of the posterior with probability ``(κ(s) − κ(t))/(1 − κ(t))``, else ``x_t``.
 
-        This is the law of the process as long as the posterior stays what it is at ``t``: 1 − exp(−∫λ) for the rate
-        λ = κ̇/(1 − κ). Times are ``(B,)``, or ``(B, L)`` where every place has a time of its own.
+        This is 1 − exp(−∫λ) for the rate λ = κ̇/(1 − κ): the law of the process as long as the posterior stays what it is
+        at ``t``, if π gives all letters or none. Times are ``(B,)``, or ``(B, L)`` where places have times of their own.
         """
         before, after = self.schedule.ahead(t), self.schedule.ahead(s)
         drawn = (before - after) / before.clamp_min(torch.finfo(before.dtype).tiny)
         u, v = uniform(len(x_t), 2, *x_t.shape[1:], generator=generator, dtype=t.dtype, device=t.device).unbind(1)
         jumps = (u < _rows(drawn, x_t)) & self.uncertain(x_t)
-        return torch.where(jumps, _pick(posterior, v), x_t)
+        return torch.where(jumps, pick(posterior, v), x_t)
 
     def redraw(self, posterior: Tensor, x_t: Tensor, t: Tensor, share: Tensor, generator: Generator = None) -> Tensor:
         """A ``share (B,)`` of the places drawn anew from ``κ(t) posterior + (1 − κ(t)) π``; the law at t stays.
@@ -111,8 +111,8 @@ class RatesPath:
         """
         u, v = uniform(len(x_t), 2, *x_t.shape[1:], generator=generator, dtype=t.dtype, device=t.device).unbind(1)
         to_noise = _rows(share * self.schedule.ahead(t), x_t)
-        letters = torch.where(self.uncertain(x_t), _pick(posterior, v), x_t)
-        drawn = torch.where(u < to_noise, _pick(self.prior.probabilities.to(v), v), letters)
+        letters = torch.where(self.uncertain(x_t), pick(posterior, v), x_t)
+        drawn = torch.where(u < to_noise, pick(self.prior.probabilities.to(v), v), letters)
         return torch.where(u < _rows(share, x_t), drawn, x_t)
 
     def log_conditional(self, x_t: Tensor, t: Tensor) -> Tensor:
@@ -146,11 +146,3 @@ class UniformPath(RatesPath):
 def _rows(value: Tensor, like: Tensor) -> Tensor:
     """Numbers of the rows, or of the places, against the axes of ``like``."""
     return value.reshape(value.shape + (1,) * (like.ndim - value.ndim))
-
-
-def _pick(p: Tensor, u: Tensor) -> Tensor:
-    """The first index at which the running sum of ``p (…, K)`` passes the fraction ``u`` in [0, 1) of the whole."""
-    mass = p.cumsum(-1)
-    whole = mass[..., -1]
-    below = torch.minimum(u * whole, torch.nextafter(whole, torch.zeros_like(whole)))  # u rounds to 1 in no dtype
-    return torch.searchsorted(mass.expand(*u.shape, -1).contiguous(), below[..., None], right=True)[..., 0]
