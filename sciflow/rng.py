@@ -12,7 +12,17 @@ from torch import Tensor
 
 from .streams import Streams, step_generator
 
-__all__ = ["Generator", "categorical", "gamma", "normal", "pick", "sample_generators", "step_generator", "uniform"]
+__all__ = [
+    "Generator",
+    "categorical",
+    "gamma",
+    "normal",
+    "pick",
+    "repeated",
+    "sample_generators",
+    "step_generator",
+    "uniform",
+]
 
 Generator = torch.Generator | Sequence[torch.Generator] | None
 
@@ -20,6 +30,13 @@ Generator = torch.Generator | Sequence[torch.Generator] | None
 def sample_generators(seed: int, start: int, n: int, device: torch.device | str = "cpu") -> Streams:
     """One stream for each of the samples ``start … start+n-1`` of ``seed``."""
     return Streams(seed, start, n, device)
+
+
+def repeated(generator: Generator, rows: int) -> Generator:
+    """For ``rows`` rows of each sample, one behind the other: of a sequence, still from the sample's own stream."""
+    if generator is None or isinstance(generator, torch.Generator):
+        return generator
+    return generator.repeated(rows) if isinstance(generator, Streams) else [g for g in generator for _ in range(rows)]
 
 
 def normal(
@@ -55,7 +72,7 @@ def gamma(
 
 
 def categorical(p: Tensor, generator: Generator = None) -> Tensor:
-    """Indices ``(B, *E)``, long, drawn with probabilities ``p (B, *E, K)``; of a sequence, row ``i`` by generator ``i``."""
+    """Indices ``(B, *E)`` drawn with probabilities ``p (B, *E, K)``, row ``i`` from generator ``i`` of a sequence."""
     return pick(p, uniform(*p.shape[:-1], generator=generator, dtype=p.dtype, device=p.device))
 
 

@@ -53,6 +53,7 @@ class Streams(Sequence[torch.Generator]):
         self.key = (low, high)
         self.samples = torch.arange(start, start + n, device=self.device)
         self.calls = torch.zeros(n, dtype=torch.long, device=self.device)
+        self.rows = torch.zeros(n, dtype=torch.long, device=self.device)
         self.single: dict[int, torch.Generator] = {}
 
     def __len__(self) -> int:
@@ -65,12 +66,21 @@ class Streams(Sequence[torch.Generator]):
     def __getitem__(self, item: int | slice) -> "torch.Generator | Streams":
         if isinstance(item, slice):
             part = Streams(self.seed, 0, 0, self.device)
-            part.samples, part.calls, part.single = self.samples[item], self.calls[item], self.single
+            part.samples, part.calls, part.rows = self.samples[item], self.calls[item], self.rows[item]
+            part.single = self.single
             return part
         index = int(self.samples[item])
         if index not in self.single:
             self.single[index] = step_generator(self.seed, index, device=self.device)
         return self.single[index]
+
+    def repeated(self, rows: int) -> "Streams":
+        """Streams of ``rows`` rows a sample, one behind the other; none is that of the sample itself."""
+        many = Streams(self.seed, 0, 0, self.device)
+        many.samples, many.calls = (of.repeat_interleave(rows) for of in (self.samples, self.calls))
+        many.rows = torch.arange(1, rows + 1, device=self.device).repeat(len(self))
+        many.single = self.single
+        return many
 
     def uniform(self, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
         """Rows in [0, 1), ``(n, *shape)``, of as many random bits as ``dtype`` has, 53 at most."""
@@ -93,8 +103,8 @@ class Streams(Sequence[torch.Generator]):
 
     def _words(self, count: int, device: torch.device) -> Tensor:
         """Random words ``(n, count)`` below 2³², which count as one call."""
-        index, calls = self.samples.to(device)[:, None], self.calls.to(device)[:, None]
+        index, calls, row = (of.to(device)[:, None] for of in (self.samples, self.calls, self.rows))
         self.calls += 1
         block = torch.arange((count + 3) // 4, device=device)
-        words = philox((index & _WORD, index >> 32, calls, block), self.key)
+        words = philox((index & _WORD, (index >> 32) + (row << 16), calls, block), self.key)
         return torch.stack(words, -1).flatten(1)[:, :count]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sciflow.rng import normal, sample_generators, step_generator, uniform
+from sciflow.rng import categorical, normal, repeated, sample_generators, step_generator, uniform
 
 
 @pytest.mark.parametrize("draw", [normal, uniform])
@@ -29,3 +29,26 @@ def test_every_key_is_a_stream_of_its_own():
 def test_generators_must_match_the_samples():
     with pytest.raises(ValueError, match="one generator a sample"):
         normal(3, generator=sample_generators(0, 0, 2))
+
+
+@pytest.mark.parametrize(
+    "streams", [sample_generators, lambda *a: [step_generator(7, i) for i in range(a[1], sum(a[1:]))]]
+)
+def test_rows_of_a_sample_are_from_its_own_stream(streams):
+    whole = uniform(6, 3, generator=repeated(streams(1, 0, 3), 2), dtype=torch.float64)
+    part = uniform(2, 3, generator=repeated(streams(1, 2, 1), 2), dtype=torch.float64)
+    assert torch.equal(whole[4:], part)
+    assert whole.unique().numel() == whole.numel()
+
+
+def test_rows_of_a_sample_are_not_its_own_draws():
+    streams = sample_generators(1, 0, 3)
+    drawn = torch.cat([uniform(6, 3, generator=repeated(streams, 2)), uniform(3, 3, generator=streams)])
+    assert drawn.unique().numel() == drawn.numel()
+
+
+def test_letters_have_their_probabilities():
+    """Shares of N draws are within 4 standard errors of their law, and what is impossible never happens."""
+    p, n = torch.tensor([0.0, 0.1, 0.0, 0.6, 0.3, 0.0], dtype=torch.float64), 20000
+    shares = categorical(p.expand(n, -1), step_generator(0)).bincount(minlength=6) / n
+    assert ((shares - p).abs() <= 4 * (p * (1 - p) / n).sqrt()).all()

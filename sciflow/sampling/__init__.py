@@ -1,6 +1,8 @@
 """From a velocity field to samples and densities: steps, rollout, likelihood."""
 
 from .divergence import divergence
+from .feynman_kac import feynman_kac
+from .guidance import CFG, Classifier, StraightThrough
 from .jumps import Confidence, Corrector, Staggered, TauLeap
 from .likelihood import log_prob
 from .optimal_grid import optimal_grid
@@ -9,8 +11,10 @@ from .rollout import Hook, Rollout, sample
 from .steps import RK4, Dopri5, Euler, Midpoint, PathEuler, Step
 
 __all__ = [
+    "CFG",
     "RK4",
     "AlongPath",
+    "Classifier",
     "Confidence",
     "Corrector",
     "Denoise",
@@ -24,8 +28,10 @@ __all__ = [
     "Rollout",
     "Staggered",
     "Step",
+    "StraightThrough",
     "TauLeap",
     "divergence",
+    "feynman_kac",
     "log_prob",
     "optimal_grid",
     "sample",
