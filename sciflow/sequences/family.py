@@ -6,21 +6,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from ..errors import InputError, require_above
 from ..study import Evaluation, Metric, finite
 from ..training import Model, Samples, TensorsDataset, load_tensors, save_tensors, split_clusters
+from .alphabet import encode, letters
 from .family_metrics import Sequences, family_figures, family_metrics
-from .files import SYMBOLS, Family, edit_distances, encode, letters, read_families
+from .files import Family, read_families, write_fasta
+from .identity import clusters, identities
 
 __all__ = ["Homologues", "SequenceFamilyStudy"]
 
 _SHIPPED = ("tRNA", "5S_rRNA")
-_PAIRS = 2**16  # whose identities are found at once
 
 
 @dataclass
@@ -98,12 +97,12 @@ class SequenceFamilyStudy:
         names: dict[str, list[str]] = {split: [] for split in rows}
         first = 0
         for number, family in enumerate(families):
-            clusters = self._clusters(family)
+            found = self._clusters(family)
             shares = {"val": self.data.held_out} if given else dict.fromkeys(("test", "val"), self.data.held_out)
-            for split, indices in split_clusters(clusters, shares, self.seed).items():
-                rows[split].append(_rows(family, number, [first + c for c in clusters], indices, width, columns))
+            for split, indices in split_clusters(found, shares, self.seed).items():
+                rows[split].append(_rows(family, number, [first + c for c in found], indices, width, columns))
                 names[split] += [family.names[i] for i in indices]
-            first += max(clusters) + 1
+            first += max(found) + 1
         for family in given:
             everyone = range(len(family.sequences))
             rows["test"].append(_rows(family, 0, [first + i for i in everyone], everyone, width, columns=0))
@@ -112,8 +111,7 @@ class SequenceFamilyStudy:
             kept = parts[0] if split == "train" else parts[0].keys() - {"aligned"}
             together = {name: torch.cat([part[name] for part in parts]) for name in kept}
             save_tensors(together, out / f"{split}.safetensors")
-            lines = zip(names[split], letters(together["x"]), strict=True)
-            (out / f"{split}.fasta").write_text("".join(f">{name}\n{sequence}\n" for name, sequence in lines))
+            write_fasta(names[split], letters(together["x"]), out / f"{split}.fasta")
         meta = {
             "families": {f.name: len(f.sequences) for f in families},
             "sequences": {split: len(names[split]) for split in rows},
@@ -124,17 +122,9 @@ class SequenceFamilyStudy:
         (out / "meta.json").write_text(json.dumps(meta, indent=1))
 
     def _clusters(self, family: Family) -> list[int]:
-        """Clusters of sequences that chains of near ones join."""
-        n, clusters = len(family.sequences), list(range(len(family.sequences)))
-        if n > 2:
-            x = encode(family.sequences, max(map(len, family.sequences)))
-            clusters = connected_components(_identities(x, x) > self.data.identity, directed=False)[1].tolist()
-        if len(set(clusters)) < 3:
-            raise InputError(
-                f"{family.name}: {n} distinct sequences in {len(set(clusters))} clusters, too few for three splits; "
-                "give more, or raise study.data.identity"
-            )
-        return clusters
+        """Of sequences that chains of near ones join."""
+        x = encode(family.sequences, max(map(len, family.sequences)))
+        return clusters(identities(x, x) > self.data.identity, family.name)
 
     def dataset(self, data: Path, split: str) -> TensorsDataset:
         rows = load_tensors(data / f"{split}.safetensors")
@@ -155,8 +145,8 @@ class SequenceFamilyStudy:
         """``samples.fasta``; with ``sampler.likelihood``, ``scores.csv`` of the rows of the data's ``test.fasta``."""
         assert isinstance(samples.x, Tensor)
         families = (samples.cond or {}).get("family", torch.zeros(len(samples.x), dtype=torch.long)).tolist()
-        rows = enumerate(zip(families, letters(samples.x), strict=True))
-        (out / "samples.fasta").write_text("".join(f">{i:05d} family={f}\n{sequence}\n" for i, (f, sequence) in rows))
+        names = [f"{i:05d} family={f}" for i, f in enumerate(families)]
+        write_fasta(names, letters(samples.x), out / "samples.fasta")
         if samples.test_logp is not None:
             scores = "".join(f"{i},{score:.4f}\n" for i, score in enumerate(samples.test_logp.tolist()))
             (out / "scores.csv").write_text(f"number_in_test_fasta,log_likelihood_nats\n{scores}")
@@ -168,7 +158,7 @@ class SequenceFamilyStudy:
         family = (samples.cond or {}).get("family", torch.zeros(len(samples.x), dtype=torch.long))
         sequences = Sequences(samples.x, family, train, val, test, samples.test_logp, meta["aligned"])
         nearest = {
-            name: _identities(rows[: self.evaluation.compared], train["x"]).max(1)
+            name: identities(rows[: self.evaluation.compared], train["x"]).max(1)
             for name, rows in (("samples", samples.x), ("held out", test["x"]))
         }
         metrics: dict[str, Metric] = finite(family_metrics(sequences, nearest))
@@ -186,15 +176,3 @@ def _rows(
         "cluster": torch.tensor([clusters[i] for i in indices]),
         "aligned": encode(aligned, columns),
     }
-
-
-def _identities(a: Tensor, b: Tensor) -> np.ndarray:
-    """(len(a), len(b)): 1 − edit distance / length of the longer; found for each pair once where ``b`` is ``a``."""
-    i, j = np.triu_indices(len(a)) if b is a else np.indices((len(a), len(b))).reshape(2, -1)
-    lengths = [(s < len(SYMBOLS)).sum(1).numpy() for s in (a, b)]
-    distances = np.concatenate([
-        edit_distances(a[i[k : k + _PAIRS]], b[j[k : k + _PAIRS]]) for k in range(0, len(i), _PAIRS)
-    ])  # fmt: skip
-    found = np.zeros((len(a), len(b)))
-    found[i, j] = 1 - distances / np.maximum(lengths[0][i], lengths[1][j])
-    return np.maximum(found, found.T) if b is a else found

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ..rng import step_generator
 from ..study import Metric
+from .alphabet import NOTHING, SYMBOLS, alphabet, letters
 from .figures import NATIVE, SAMPLED, TRAINING
-from .files import NOTHING, SYMBOLS, alphabet, letters
 from .profile_hmm import ProfileHMM
 
 __all__ = ["Sequences", "family_figures", "family_metrics"]

@@ -10,8 +10,8 @@ from torch import Tensor
 from ..errors import InputError, require_above
 from ..rng import Generator, step_generator, uniform
 from ..training import Model, Samples
+from .alphabet import alphabet
 from .family_network import Memory, SequenceSetTransformer
-from .files import alphabet
 
 __all__ = ["FamilyModel", "FamilyTransformer"]
 

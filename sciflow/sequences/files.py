@@ -1,35 +1,31 @@
-"""Homologous sequences from FASTA, A2M, A3M and Stockholm files, aligned or not, and how far they are apart."""
+"""Sequences from FASTA, A2M, A3M, Stockholm and CSV files, aligned or not, and into FASTA and Stockholm."""
 
 import re
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from ..alphabets import AMINO_ACIDS
+from ..alphabets import AMINO_ACIDS, DNA, RNA
 from ..errors import InputError
+from ..training.tables import find_columns, read_rows
 
-__all__ = ["NOTHING", "SYMBOLS", "Family", "alphabet", "edit_distances", "encode", "letters", "read_families"]
+__all__ = ["Family", "read_families", "read_family", "write_fasta", "write_stockholm"]
 
-#: Amino acids, and the U of RNA: proteins, DNA and RNA share their numbers.
-SYMBOLS = AMINO_ACIDS + "U"
-#: The number of a gap in an alignment, and of every place after the end of a sequence.
-NOTHING = len(SYMBOLS)
-
-_NUCLEOTIDES = "ACGTU"
 _AMBIGUOUS = {"nucleotides": "RYSWKMBDHVN", "amino acids": "XBZJUO*"}
 _GAPS = re.compile(r"[-._~]")
-_BLOCK = 4096  # pairs that are compared at once
+_FORMATS = "give FASTA, A2M, A3M, Stockholm or CSV"
 
 
 @dataclass(frozen=True)
 class Family:
     """Distinct sequences (n) and, where the file is an alignment, their rows of it, all of one length, with ``-``.
 
-    ``dropped`` counts what was left out, by reason.
+    Attributes:
+        letters: those of DNA, of RNA or of proteins.
+        dropped: counts of what was left out, by reason.
+        structure: the consensus structure of a Stockholm file of nucleotides (its line SS_cons), a letter a column.
+        labels: of a CSV file with a column ``label``, one a sequence.
     """
 
     name: str
@@ -37,10 +33,36 @@ class Family:
     sequences: list[str]
     aligned: list[str] | None
     dropped: Counter[str]
+    letters: str
+    structure: str | None = None
+    labels: list[str] | None = None
+
+
+@dataclass
+class _Rows:
+    """Rows by name, as they are written, and what stands beside them."""
+
+    rows: dict[str, str] = field(default_factory=dict)
+    structure: str | None = None
+    labels: dict[str, str] | None = None
+
+    def new(self, name: str, row: str = "") -> str:
+        """Begin a row; where its name is taken, it gets its number. Returns the name."""
+        name = name if name not in self.rows else f"{name}_{len(self.rows)}"
+        self.rows[name] = row
+        return name
 
 
 def read_families(path: Path) -> list[Family]:
-    """The family of a file, or those of a folder, one a file.
+    """The family of a file, or those of a folder, one a file: see :func:`read_family`."""
+    files = sorted(f for f in path.iterdir() if f.is_file() and f.name[0] != ".") if path.is_dir() else [path]
+    if not files:
+        raise InputError(f"{path}: an empty folder; put FASTA, A2M, A3M or Stockholm files there, one a family")
+    return [read_family(file) for file in files]
+
+
+def read_family(path: Path) -> Family:
+    """The sequences of a file: FASTA, A2M, A3M, Stockholm, or a table (CSV, TSV) with a column ``sequence``.
 
     Nucleotides are told from amino acids by their letters. Left out, and counted, are sequences with letters that stand
     for several (N, R, X, B, …), and those that were there before. A file with gaps, or of sequences of one length, is
@@ -49,14 +71,8 @@ def read_families(path: Path) -> list[Family]:
     Raises:
         InputError: no sequences, rows of unequal lengths, letters of neither alphabet.
     """
-    files = sorted(f for f in path.iterdir() if f.is_file() and f.name[0] != ".") if path.is_dir() else [path]
-    if not files:
-        raise InputError(f"{path}: an empty folder; put FASTA, A2M, A3M or Stockholm files there, one a family")
-    return [_family(file) for file in files]
-
-
-def _family(path: Path) -> Family:
-    rows = _rows(path)
+    file = _read(path)
+    rows = file.rows
     if path.suffix in (".a2m", ".a3m"):
         rows = dict(zip(rows, _columns(path, list(rows.values())), strict=True))
     rows = {name: _GAPS.sub("-", row).upper() for name, row in rows.items()}
@@ -68,16 +84,16 @@ def _family(path: Path) -> Family:
             "rows of one length; mend it, or take out the gaps"
         )
     found = set("".join(rows.values())) - {"-"}
-    kind = "nucleotides" if found <= set(_NUCLEOTIDES + _AMBIGUOUS["nucleotides"]) else "amino acids"
-    proper = set(_NUCLEOTIDES if kind == "nucleotides" else AMINO_ACIDS)
-    if unknown := found - proper - set(_AMBIGUOUS[kind]):
+    kind = "nucleotides" if found <= set(DNA + RNA + _AMBIGUOUS["nucleotides"]) else "amino acids"
+    letters = AMINO_ACIDS if kind == "amino acids" else RNA if "U" in found else DNA
+    if unknown := found - set(letters + _AMBIGUOUS[kind] + ("T" if letters == RNA else "")):
         name = next(name for name, row in rows.items() if unknown & set(row))
         raise InputError(f"{path}: {name} has the letter {min(unknown)!r}, which is none of {kind}; mend or remove it")
-    rna, dropped, kept = kind == "nucleotides" and "U" in found, Counter[str](), dict[str, tuple[str, str]]()
+    dropped, kept = Counter[str](), dict[str, tuple[str, str]]()
     for name, row in rows.items():
-        row = row.replace("T", "U") if rna else row
+        row = row.replace("T", "U") if letters == RNA else row
         sequence = row.replace("-", "")
-        if not sequence or not set(sequence) <= proper:
+        if not sequence or not set(sequence) <= set(letters):
             dropped["with ambiguous letters, or empty"] += 1
         elif sequence in kept:
             dropped["the same as another"] += 1
@@ -86,35 +102,68 @@ def _family(path: Path) -> Family:
     if not kept:
         raise InputError(f"{path}: all {len(rows)} sequences have ambiguous letters, or none; give others")
     names, kept_rows = (list(part) for part in zip(*kept.values(), strict=True))
-    return Family(path.stem, names, list(kept), kept_rows if len(lengths) == 1 else None, dropped)
+    structure = file.structure if kind == "nucleotides" else None  # that of proteins is no structure of pairs
+    if structure is not None and len(structure) != len(kept_rows[0]):
+        raise InputError(f"{path}: SS_cons has {len(structure)} columns, the rows {len(kept_rows[0])}; mend it")
+    labels = None if file.labels is None else [file.labels[name] for name in names]
+    aligned = kept_rows if len(lengths) == 1 else None
+    return Family(path.stem, names, list(kept), aligned, dropped, letters, structure, labels)
 
 
-def _rows(path: Path) -> dict[str, str]:
-    """Rows by name, as they are written."""
-    try:
-        lines = path.read_text().splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not a text file; give FASTA, A2M, A3M or Stockholm") from error
-    rows: dict[str, str] = {}
-    if lines and lines[0].startswith("# STOCKHOLM"):
-        for line in lines:
-            if line.strip() and line[0] not in "#/":
-                name, *piece = line.split()  # a long alignment comes in blocks
-                rows[name] = rows.get(name, "") + "".join(piece)
+def _read(path: Path) -> _Rows:
+    if path.suffix in (".csv", ".tsv"):
+        found = _table(path)
     else:
-        name = ""
-        for line in lines:
-            if line.startswith(">"):
-                name = (line[1:].split() or ["unnamed"])[0]
-                name = name if name not in rows else f"{name}_{len(rows)}"
-                rows[name] = ""
-            elif line.strip() and line[0] not in "#;":
-                if not name:
-                    raise InputError(f"{path}: neither FASTA (no '>' before {line[:20]!r}) nor Stockholm; convert it")
-                rows[name] += "".join(line.split())
-    if not any(rows.values()):
-        raise InputError(f"{path}: holds no sequences; give FASTA, A2M, A3M or Stockholm")
-    return rows
+        try:
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+        except FileNotFoundError as error:
+            raise InputError(f"{path}: no such file; {_FORMATS}") from error
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path}: not a text file; {_FORMATS}") from error
+        stockholm = bool(lines) and lines[0].startswith("# STOCKHOLM")
+        found = _stockholm(path, lines) if stockholm else _fasta(path, lines)
+    if not any(found.rows.values()):
+        raise InputError(f"{path}: holds no sequences; {_FORMATS}")
+    return found
+
+
+def _table(path: Path) -> _Rows:
+    header, table = read_rows(path)
+    (sequence,) = find_columns(path, header, [["sequence"]])
+    place = {column.lower(): k for k, column in enumerate(header)}
+    found = _Rows(labels={} if "label" in place else None)
+    for number, row in enumerate(table, 1):
+        name = found.new(row[place["name"]] if "name" in place else str(number), row[sequence].strip())
+        if found.labels is not None:
+            found.labels[name] = row[place["label"]]
+    return found
+
+
+def _stockholm(path: Path, lines: list[str]) -> _Rows:
+    """A long alignment comes in blocks; its pieces are joined by name."""
+    found, ended = _Rows(), False
+    for line in lines:
+        if ended and line.startswith("# STOCKHOLM"):
+            raise InputError(f"{path}: holds several alignments; give each a file of its own")
+        ended |= line.startswith("//")
+        if line.startswith("#=GC SS_cons"):
+            found.structure = (found.structure or "") + "".join(line.split()[2:])
+        elif line.strip() and line[0] not in "#/":
+            name, *piece = line.split()
+            found.rows[name] = found.rows.get(name, "") + "".join(piece)
+    return found
+
+
+def _fasta(path: Path, lines: list[str]) -> _Rows:
+    found, name = _Rows(), ""
+    for line in lines:
+        if line.startswith(">"):
+            name = found.new((line[1:].split() or ["unnamed"])[0])
+        elif line.strip() and line[0] not in "#;":
+            if not name:
+                raise InputError(f"{path}: neither FASTA (no '>' before {line[:20]!r}) nor Stockholm; convert it")
+            found.rows[name] += "".join(line.split())
+    return found
 
 
 def _columns(path: Path, rows: list[str]) -> list[str]:
@@ -127,43 +176,13 @@ def _columns(path: Path, rows: list[str]) -> list[str]:
             for row in parts]  # fmt: skip
 
 
-def encode(rows: list[str], width: int) -> Tensor:
-    """Letters as numbers (n, width); gaps and what is beyond the end are ``NOTHING``."""
-    number = {letter: k for k, letter in enumerate(SYMBOLS)}
-    return torch.tensor([[number.get(letter, NOTHING) for letter in row.ljust(width, "-")] for row in rows])
+def write_fasta(names: Sequence[str], sequences: Sequence[str], path: Path) -> None:
+    """A line of name (and what may follow it), a line of sequence."""
+    path.write_text("".join(f">{name}\n{row}\n" for name, row in zip(names, sequences, strict=True)))
 
 
-def alphabet(x: Tensor) -> Tensor:
-    """Which symbols (letters,) encoded sequences are written in: four nucleotides, or all amino acids."""
-    found = set(letters(x.flatten()[None])[0])
-    proper = AMINO_ACIDS if found - set(_NUCLEOTIDES) else "ACGU" if "U" in found else "ACGT"
-    return torch.tensor([letter in proper for letter in SYMBOLS])
-
-
-def letters(x: Tensor) -> list[str]:
-    """Numbers (n, L) as letters, without what is none."""
-    return ["".join(SYMBOLS[k] for k in row if k < NOTHING) for row in x.tolist()]
-
-
-def edit_distances(a: Tensor, b: Tensor) -> np.ndarray:
-    """Least numbers of substitutions, insertions and deletions (n,) between pairs of encoded sequences (n, L), (n, M).
-
-    Levenshtein's recursion, all pairs of a block at once.
-    """
-    found = np.empty(len(a), dtype=np.int16)
-    for start in range(0, len(a), _BLOCK):
-        x, y = (np.ascontiguousarray(s[start : start + _BLOCK].numpy().T.astype(np.int8)) for s in (a, b))
-        ends_x, ends_y = ((s < NOTHING).sum(0) for s in (x, y))
-        row = np.repeat(np.arange(len(y) + 1, dtype=np.int16)[:, None], x.shape[1], 1)
-        pairs = np.arange(x.shape[1])
-        distance = row[ends_y, pairs]
-        for i, letter in enumerate(x[: ends_x.max()], 1):
-            new = np.empty_like(row)
-            new[0] = i
-            np.minimum(row[1:] + 1, row[:-1] + (y != letter), out=new[1:])
-            for j in range(1, len(new)):
-                np.minimum(new[j], new[j - 1] + 1, out=new[j])
-            row = new
-            distance = np.where(ends_x == i, row[ends_y, pairs], distance)
-        found[start : start + _BLOCK] = distance
-    return found
+def write_stockholm(names: Sequence[str], rows: Sequence[str], structure: str | None, path: Path) -> None:
+    """An alignment in one block, with the consensus structure of its columns where there is one."""
+    lines = [*zip(names, rows, strict=True), *([("#=GC SS_cons", structure)] if structure else [])]
+    width = max(len(name) for name, _ in lines) + 2
+    path.write_text("# STOCKHOLM 1.0\n\n" + "".join(f"{name:{width}}{row}\n" for name, row in lines) + "//\n")

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from .files import NOTHING, alphabet
+from .alphabet import NOTHING, alphabet
 
 __all__ = ["ProfileHMM"]
 

@@ -12,10 +12,12 @@ from torch import Tensor
 from sciflow.errors import InputError
 from sciflow.pipeline import evaluate, load_config, prepare, sample, train
 from sciflow.rng import sample_generators, step_generator
+from sciflow.sequences.alphabet import NOTHING, encode, letters
 from sciflow.sequences.family_metrics import Sequences
 from sciflow.sequences.family_model import FamilyModel, FamilyTransformer
 from sciflow.sequences.family_network import SequenceSetTransformer
-from sciflow.sequences.files import NOTHING, edit_distances, encode, letters, read_families
+from sciflow.sequences.files import read_families
+from sciflow.sequences.identity import edit_distances
 from sciflow.sequences.profile_hmm import ProfileHMM
 
 TINY = ["model.width=8", "model.depth=1", "model.heads=1", "model.context=3"]
