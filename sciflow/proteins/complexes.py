@@ -107,7 +107,8 @@ def bound(name: Complex, pocket: Pocket) -> Residues:
     """The peptide and then its pocket, as :func:`.tensors.residues` has them, about the centre of the pocket's CA.
 
     ``context`` marks the pocket; ``chain`` is 0 for the peptide; ``origin`` (N, 3) is that centre in the file [nm], the
-    same for all residues, for what is written to lie on the receptor.
+    same for all residues, and ``author`` (N, 2) their numbers and insertion codes (0: blank) there: so that what is
+    written lies on the receptor, and residues keep their names.
     """
     peptide = _residues([name.peptide])
     receptor = _residues(name.receptor)
@@ -156,9 +157,13 @@ def _unfit(one: Complex, pocket: Pocket) -> str:
 
 
 def _residues(chains: Sequence[Chain]) -> Residues:
-    """What models read of them, and their atoms."""
-    atoms, atom_mask = (torch.cat([getattr(chain, name) for chain in chains]) for name in ("atoms", "atom_mask"))
-    return {**residues(chains), "atoms": atoms, "atom_mask": atom_mask}
+    """What models read of them, their atoms, and how the file numbers them."""
+    atoms, atom_mask, numbers = (
+        torch.cat([getattr(chain, name) for chain in chains]) for name in ("atoms", "atom_mask", "residue_index")
+    )
+    codes = [ord(code or "\0") for chain in chains for code in chain.insertions or [""] * len(chain)]
+    author = torch.stack([numbers, torch.tensor(codes)], -1)
+    return {**residues(chains), "atoms": atoms, "atom_mask": atom_mask, "author": author}
 
 
 def _centred(peptide: Residues, receptor: Residues, allowed: Tensor, pocket: Pocket) -> Residues:

@@ -1,6 +1,7 @@
 """Structures written as files that other programs open: PDB, mmCIF, FASTA."""
 
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 from string import ascii_letters, digits
 from typing import Any
@@ -26,8 +27,9 @@ def write_structure(chains: Sequence[Chain], path: Path) -> None:
     if path.suffix not in (".pdb", ".cif"):
         raise InputError(f"{path}: structures are written as .pdb or .cif; name it so")
     writer: Any = PDBFile if path.suffix == ".pdb" else PDBxFile
-    with path.open("w") as file:
-        writer.writeFile(_topology(chains), _positions(chains), file, keepIds=True)
+    text = StringIO()
+    writer.writeFile(_topology(chains), _positions(chains), text, keepIds=True)
+    path.write_text(text.getvalue().replace("  0.0  0.0  ?", "  1.0  0.0  ?"))  # 0 is read as absent
 
 
 def write_trajectory(models: Sequence[Sequence[Chain]], path: Path) -> None:

@@ -3,6 +3,7 @@
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from ..errors import InputError
@@ -19,7 +20,7 @@ class Atom(NamedTuple):
     name: str
     altloc: str
     occupancy: float
-    hetero: bool
+    hetero: bool  # HETATM, and not of a polymer that goes on
     position: tuple[float, float, float]  # Å
 
 
@@ -41,8 +42,14 @@ class Notes:
 
 
 def read_pdb(lines: Sequence[str], file: str, notes: Notes) -> Iterator[Atom]:
-    """Fixed columns, up to occupancy; what stands behind it is not read, for many programs write their own there."""
-    part = 0
+    """Fixed columns, up to occupancy; what stands behind it is not read, for many programs write their own there.
+
+    Modified residues of a chain stand before its TER, and ligands of the same name behind it.
+    """
+    part, ends = 0, dict[str, int]()
+    for count, (before, line) in enumerate(pairwise(lines), 2):
+        if line.startswith("TER"):
+            ends.setdefault(before[21:22].strip(), count)
     for count, line in enumerate(lines, 1):
         record = line[:6]
         if record == "ENDMDL":
@@ -63,7 +70,7 @@ def read_pdb(lines: Sequence[str], file: str, notes: Notes) -> Iterator[Atom]:
                 line[12:16].strip(),
                 line[16].strip(),
                 float(line[54:60].strip() or 1),
-                record == "HETATM",
+                record == "HETATM" and count > ends.get(line[21].strip(), 0),
                 (float(line[30:38]), float(line[38:46]), float(line[46:54])),
             )
         except (ValueError, IndexError) as error:
@@ -94,7 +101,7 @@ def read_cif(lines: Sequence[str], file: str, notes: Notes) -> Iterator[Atom]:
     model, insertion, altloc = (
         columns.get(key, -1) for key in ("pdbx_pdb_model_num", "pdbx_pdb_ins_code", "label_alt_id")
     )
-    occupancy, group = columns.get("occupancy", -1), columns.get("group_pdb", -1)
+    occupancy, group, polymer = (columns.get(key, -1) for key in ("occupancy", "group_pdb", "label_seq_id"))
     first: str | None = None
     row: list[str] = []
     for count, line in enumerate(lines[start:], start + 1):
@@ -122,7 +129,7 @@ def read_cif(lines: Sequence[str], file: str, notes: Notes) -> Iterator[Atom]:
                 values[name],
                 values[altloc],
                 float(values[occupancy] or 1),
-                values[group] == "HETATM",
+                values[group] == "HETATM" and not values[polymer],
                 (float(values[xyz[0]]), float(values[xyz[1]]), float(values[xyz[2]])),
             )
         except (ValueError, IndexError) as error:

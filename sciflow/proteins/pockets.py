@@ -144,7 +144,7 @@ class PocketStudy:
         """What is given of the complexes of those samples: sample i is of complex i mod M of the split."""
         whole = load_tensors(data / f"{split}.safetensors")
         rows = torch.tensor(indices) % len(whole["mask"])
-        names = ("mask", "residue_index", "chain", "context", "torsion_mask", "origin")  # the last one for files alone
+        names = ("mask", "residue_index", "chain", "context", "torsion_mask", "origin", "author")  # two for files alone
         given = {name: whole[name][rows] for name in names}
         masks = known([self.task] * len(rows), given["mask"] & ~given["context"], given["context"])
         given["torsion_mask"] = given["torsion_mask"] | ~given["context"][..., None]  # of what is hidden it is not said
@@ -154,7 +154,7 @@ class PocketStudy:
     def write(self, samples: Samples, out: Path) -> None:
         """Each peptide (chain A) in its pocket as sample_0000.pdb and .cif, …; the peptides' sequences in FASTA.
 
-        Coordinates are those of the receptor's file.
+        Coordinates and numbers of residues are those of the receptor's and the peptide's files.
         """
         assert isinstance(samples.x, dict)
         assert samples.cond is not None
@@ -162,7 +162,7 @@ class PocketStudy:
         atoms = torch.where(atom_mask[..., None], atoms + samples.cond["origin"][..., None, :], 0.0)
         peptides = []
         for i, parts in enumerate(zip(atoms, atom_mask, types, strict=True)):
-            of = {name: samples.cond[name][i] for name in ("mask", "chain", "residue_index")}
+            of = {name: samples.cond[name][i] for name in ("mask", "chain", "author")}
             chains = as_chains(*parts, of, f"sample_{i:04d}")
             for suffix in (".pdb", ".cif"):
                 write_structure(chains, out / f"sample_{i:04d}{suffix}")

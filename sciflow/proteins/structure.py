@@ -101,7 +101,7 @@ class _Residue(NamedTuple):
     insertion: str
     atoms: list[tuple[float, float, float]]  # 14, Å
     mask: list[bool]  # 14
-    hetero: bool  # among the ligands by its record
+    hetero: bool  # among the ligands by its place in the file
 
 
 def _chains(atoms: Iterable[Atom], name: str, notes: Notes) -> list[Chain]:

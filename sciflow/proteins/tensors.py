@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
+from torch.nn.functional import one_hot, pad
 from torch.nn.utils.rnn import pad_sequence
 
 from ..training import SafetensorsDataset
@@ -77,15 +77,20 @@ def padded(x: Mapping[str, Tensor], mask: Tensor) -> dict[str, Tensor]:
 def as_chains(atoms: Tensor, atom_mask: Tensor, aatype: Tensor, of: Mapping[str, Tensor], name: str) -> list[Chain]:
     """The chains of one protein, to be written: A, B, … for the numbers in ``of["chain"]`` (N,).
 
-    ``atoms`` (N, 14, 3) in nm and ``atom_mask`` as of :func:`.frames.all_atoms`; of ``of`` also ``mask`` and
-    ``residue_index`` are read. Backbones without types are best written as glycine: programs draw no X.
+    ``atoms`` (N, 14, 3) in nm and ``atom_mask`` as of :func:`.frames.all_atoms`; of ``of`` also ``mask`` and ``author`` (N, 2),
+    numbers and insertion codes, or else ``residue_index``. Backbones without types are best written as glycine:
+    programs draw no X.
     """
     mask, numbers = of["mask"].cpu(), of["chain"].cpu()
-    atoms, atom_mask, aatype, index = (t.cpu() for t in (atoms.double(), atom_mask, aatype, of["residue_index"]))
+    atoms, atom_mask, aatype = (t.cpu() for t in (atoms.double(), atom_mask, aatype))
+    author = of["author"] if "author" in of else pad(of["residue_index"][:, None], (0, 1))
+    index, codes = author.cpu().unbind(-1)
     found = []
     for number in numbers[mask].unique().tolist():
         own = mask & (numbers == number)
-        found.append(Chain(name, ascii_uppercase[number % 26], aatype[own], atoms[own], atom_mask[own], index[own]))
+        names = tuple(chr(code).strip("\0") for code in codes[own].tolist())
+        parts = (aatype[own], atoms[own], atom_mask[own], index[own], names)
+        found.append(Chain(name, ascii_uppercase[number % 26], *parts))
     return found
 
 

@@ -239,7 +239,7 @@ def test_nothing_hidden_enters_and_the_pocket_stays(task, folder, data, tmp_path
     if "sequence" not in given:  # how many torsions there are would tell the type
         whole["torsion_mask"] = whole["torsion_mask"] & ~design[..., None]
         whole["aatype"] = torch.where(design, 0, whole["aatype"])
-    whole["origin"] = whole["origin"] + 1  # where the file has it is for files alone
+    whole |= {name: whole[name] + 1 for name in ("origin", "author")}  # names and places in files are for files alone
     (tmp_path / "moved").mkdir()
     save_tensors({**whole, "x": turned}, tmp_path / "moved/test.safetensors")
     again = model.sample(2, study.conditions(tmp_path / "moved", indices), streams[1], steps=3)
@@ -275,6 +275,31 @@ def test_crystals_as_samples_are_written_and_judged(folder, data, tmp_path) -> N
     assert evaluation.metrics["recovery"].value == evaluation.metrics["contact_recovery"].value == 1
     assert evaluation.metrics["rmsd"].value == 0
     assert set(evaluation.figures) == set(evaluation.captions) == {"side_chains", "sequences", "poses"}
+
+
+def test_written_residues_have_the_numbers_of_their_files(complexes, tmp_path) -> None:
+    """Numbers that jump, and an insertion code."""
+    numbers, codes = torch.tensor([7, 8, 8, *range(101, 128)]), ("", "", "B", *[""] * 27)
+    for one in complexes:
+        (tmp_path / one.name).mkdir()
+        write_structure([one.peptide], tmp_path / one.name / "pep.pdb")
+        receptor = replace(one.receptor[0], residue_index=numbers, insertions=codes)
+        write_structure([receptor], tmp_path / one.name / "rec.pdb")
+    data = tmp_path / "data"
+    data.mkdir()
+    study = PocketStudy(path=tmp_path, pieces=0, pocket=Pocket(radius=2.0))
+    study.prepare(None, data)
+    test = load_tensors(data / "test.safetensors")
+    study.write(Samples(test["x"], None, 1, cond=study.conditions(data, range(len(test["mask"])))), tmp_path)
+    name = json.loads((data / "meta.json").read_text())["complexes"]["test"][0]
+    (crystal,), _ = read_structure(tmp_path / name / "rec.pdb")
+    for suffix in ("pdb", "cif"):
+        _, pocket = read_structure(tmp_path / f"sample_0000.{suffix}")[0]
+        there = torch.cdist(pocket.atoms[:, 1], crystal.atoms[:, 1]).argmin(1)
+        assert len(there.unique()) == len(there)
+        assert torch.equal(pocket.residue_index, crystal.residue_index[there])
+        assert pocket.insertions == tuple(crystal.insertions[i] for i in there)
+        assert "B" in pocket.insertions
 
 
 def test_oxygens_of_samples_lie_in_the_plane_of_their_bond(folder, data, tmp_path) -> None:

@@ -16,6 +16,7 @@ from openmm.app import PDBFile, PDBxFile
 from sciflow.errors import InputError
 from sciflow.proteins.collection import read_structures
 from sciflow.proteins.files import write_fasta, write_structure, write_trajectory
+from sciflow.proteins.formats import Notes, read_cif, read_pdb
 from sciflow.proteins.residues import AMINO_ACIDS
 from sciflow.proteins.structure import Chain, parse_structure, read_structure
 
@@ -60,6 +61,20 @@ def test_what_is_written_is_read_by_us_and_by_others(build: Build, tmp_path: Pat
     opened = (PDBFile if suffix == ".pdb" else PDBxFile)(str(path))
     assert {a.element.symbol for a in opened.topology.atoms()} == {"C", "N", "O", "S"}
     assert [r.id for r in opened.topology.residues()][:6] == ["-2", "-1", "1", "2", "2", "2"]
+
+
+@pytest.mark.parametrize("suffix", [".pdb", ".cif"])
+def test_every_atom_that_is_written_is_there(build: Build, tmp_path: Path, suffix: str) -> None:
+    """At an occupancy of one; an unknown residue that is bonded to nothing stays a part of its chain."""
+    chain = build("GAVXLS")
+    pocket = replace(chain, **{k: getattr(chain, k)[::3] for k in ("aatype", "atoms", "atom_mask", "residue_index")})
+    write_structure([pocket], tmp_path / f"pocket{suffix}")
+    lines = (tmp_path / f"pocket{suffix}").read_text().splitlines()
+    atoms = list((read_cif if suffix == ".cif" else read_pdb)(lines, "pocket", Notes("pocket")))
+    assert len(atoms) == int(pocket.atom_mask.sum())
+    assert {atom.occupancy for atom in atoms} == {1.0}
+    (found,), _ = read_structure(tmp_path / f"pocket{suffix}")
+    _same(found, pocket)
 
 
 def test_ids_are_one_letter_each_in_a_file(build: Build, tmp_path: Path) -> None:
@@ -162,6 +177,17 @@ def test_modified_residues_waters_and_ligands(build: Build, tmp_path: Path) -> N
         "odd.pdb: ligands left out: HEM",
         "odd.pdb: free amino acids left out: A SER300",
     ]
+
+
+def test_a_modified_residue_behind_a_break_is_of_its_chain_and_one_behind_its_end_is_not(
+    build: Build, tmp_path: Path
+) -> None:
+    lines = [line for line in _pdb(build("GAVLM"), tmp_path) if line.startswith("ATOM") and "LEU" not in line]
+    last = ["HETATM" + line[6:].replace("MET", "MSE").replace(" SD ", "SE  ") for line in lines if "MET" in line]
+    free = [line[:22] + "  60" + line[26:30] + f"{float(line[30:38]) + 50:8.3f}" + line[38:] for line in last]
+    (found,), notes = _read([*lines[: -len(last)], *last, "TER", *free, "TER"])
+    assert found.sequence == "GAVM"
+    assert "odd.pdb: free amino acids left out: A MSE60" in notes
 
 
 def test_mirror_images_and_points_on_a_line_are_no_amino_acids(build: Build, tmp_path: Path) -> None:
