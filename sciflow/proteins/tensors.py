@@ -77,9 +77,9 @@ def padded(x: Mapping[str, Tensor], mask: Tensor) -> dict[str, Tensor]:
 def as_chains(atoms: Tensor, atom_mask: Tensor, aatype: Tensor, of: Mapping[str, Tensor], name: str) -> list[Chain]:
     """The chains of one protein, to be written: A, B, … for the numbers in ``of["chain"]`` (N,).
 
-    ``atoms`` (N, 14, 3) in nm and ``atom_mask`` as of :func:`.frames.all_atoms`; of ``of`` also ``mask`` and ``author`` (N, 2),
-    numbers and insertion codes, or else ``residue_index``. Backbones without types are best written as glycine:
-    programs draw no X.
+    ``atoms`` (N, 14, 3) in nm and ``atom_mask`` as of :func:`.frames.all_atoms`; of ``of`` also ``mask`` is read, and
+    ``author`` (N, 2), numbers and insertion codes, or else ``residue_index``. Backbones without types are best written
+    as glycine: programs draw no X.
     """
     mask, numbers = of["mask"].cpu(), of["chain"].cpu()
     atoms, atom_mask, aatype = (t.cpu() for t in (atoms.double(), atom_mask, aatype))
