@@ -11,7 +11,7 @@ from ..rng import step_generator
 
 __all__ = ["InformationClock"]
 
-_SITES = 4096  # that the information is averaged over
+_NUMBERS, _SITES = 16384, 256  # in the states, and of the sites at least, that the information is averaged over
 _TIMES = 512  # at which it is
 
 
@@ -27,7 +27,8 @@ class InformationClock:
 
     def __init__(self, path: CategoricalPath, length: int = 1) -> None:
         times = torch.linspace(0, 1, _TIMES + 1, dtype=torch.float64)
-        told = torch.stack([_told(path, t, -(-_SITES // length), length) for t in times]).cummax(0).values
+        rows = -(-max(_SITES, _NUMBERS // path.k) // length)
+        told = torch.stack([_told(path, t, rows, length) for t in times]).cummax(0).values
         self.times, self.told = times, (told - told[0]) / (told[-1] - told[0])
 
     def __call__(self, u: Tensor) -> Tensor:
