@@ -9,6 +9,7 @@ from .optimal_grid import optimal_grid
 from .posterior import AlongPath, Denoise, PosteriorHook, PosteriorStep, sample_posterior
 from .rollout import Hook, Rollout, sample
 from .steps import RK4, Dopri5, Euler, Midpoint, PathEuler, Step
+from .token_bound import token_bound
 
 __all__ = [
     "CFG",
@@ -36,4 +37,5 @@ __all__ = [
     "optimal_grid",
     "sample",
     "sample_posterior",
+    "token_bound",
 ]
