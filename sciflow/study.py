@@ -81,7 +81,7 @@ class Study(Protocol):
         """A field or a flow, untrained, with its path, coupling, objective and prior."""
 
     def write(self, samples: Samples, out: Path) -> None:
-        """Samples as files of the field's own formats in ``out``."""
+        """Samples as files of the field's own formats in ``out``; a third argument, ``data``, is the prepared folder."""
 
     def evaluate(self, samples: Samples, data: Path) -> Evaluation:
         """Metrics and figures, each beside its reference and its floor."""

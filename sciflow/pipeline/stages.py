@@ -18,6 +18,7 @@ import os
 import shutil
 import sys
 from dataclasses import asdict
+from inspect import signature
 from pathlib import Path
 
 import torch
@@ -134,7 +135,8 @@ def sample(
         (part / "timing.json").write_text(json.dumps(blocks.timing(folder, config.sampler.n), indent=1))
         if (folder / blocks.GRID).exists():
             shutil.copy(folder / blocks.GRID, part)
-        config.study.write(samples, part)
+        prepared = {"data": data} if "data" in signature(config.study.write).parameters else {}
+        config.study.write(samples, part, **prepared)
         if hasattr(config.study, "trajectory"):
             config.study.trajectory(trained, samples, part)
         config.save(part / "config.yaml")

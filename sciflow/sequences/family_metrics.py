@@ -15,6 +15,7 @@ from ..rng import step_generator
 from ..study import Metric
 from .alphabet import NOTHING, SYMBOLS, alphabet, letters
 from .figures import NATIVE, SAMPLED, TRAINING
+from .metrics import ratio
 from .profile_hmm import ProfileHMM
 
 __all__ = ["Sequences", "family_figures", "family_metrics"]
@@ -81,12 +82,12 @@ def family_metrics(s: Sequences, nearest: Mapping[str, np.ndarray]) -> dict[str,
     background = s.scores["background"]
     found = {**s.scores} if s.logp is None else {"model": s.logp.double(), **s.scores}
     for name, logp in found.items():
-        value, error = _per_letter(logp, lengths, s.test["cluster"])
-        floor = _per_letter(background, lengths, s.test["cluster"])[0]
+        value, error = ratio(logp, lengths, s.test["cluster"])
+        floor = ratio(background, lengths, s.test["cluster"])[0]
         metrics[f"log_likelihood_{name}"] = Metric(value, error, n, floor=floor, unit="nats a letter")
     for name, score in s.scores.items() if s.logp is not None else ():
         assert s.logp is not None
-        gain = _per_letter(s.logp.double() - score, lengths, s.test["cluster"])
+        gain = ratio(s.logp.double() - score, lengths, s.test["cluster"])
         metrics[f"gain_over_{name}"] = Metric(*gain, n, floor=0.0, unit="nats a letter")
     drawn = letters(s.x)
     copies = set(letters(s.train["x"]))
@@ -199,16 +200,6 @@ def _profile_figure(s: Sequences) -> tuple[Figure, str]:
 
 def _lengths(x: Tensor) -> Tensor:
     return (x < NOTHING).sum(1)
-
-
-def _per_letter(logp: Tensor, lengths: Tensor, cluster: Tensor) -> tuple[float, float]:
-    """A ratio of sums, and its standard error: clusters, not sequences, are independent."""
-    ratio = logp.sum() / lengths.sum()
-    _, which = cluster.unique(return_inverse=True)
-    n = int(which.max()) + 1
-    residual = torch.zeros(n, dtype=torch.float64).index_add_(0, which, logp - ratio * lengths)
-    error = (residual.square().sum() * n / max(n - 1, 1)).sqrt() / lengths.sum()
-    return float(ratio), float(error)
 
 
 def _shuffled(x: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ _BONDS = ("AU", "UA", "GC", "CG", "GU", "UG")  # Watson–Crick, and wobble
 
 
 def consensus_pairs(structure: str) -> list[tuple[int, int]]:
-    """Columns (i, j), i < j, that pair, by i: ``<>``, ``()``, ``[]`` and ``{}`` nest, and ``Aa`` … ``Zz`` may cross them.
+    """Columns (i, j), i < j, that pair, by i: ``<>``, ``()``, ``[]`` and ``{}`` nest; ``Aa`` … ``Zz`` may cross them.
 
     All other characters are unpaired columns, as in Stockholm files (Rfam's WUSS notation) and in dot-bracket strings.
 
