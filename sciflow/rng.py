@@ -60,13 +60,15 @@ def gamma(
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
 ) -> Tensor:
-    """Standard gamma draws of the given shape, against whose last axes ``shape_parameter`` broadcasts.
+    """Standard gamma draws of the given shape, to which ``shape_parameter`` broadcasts.
 
     With a sequence of generators, row ``i`` is from generator ``i``.
     """
+    whole = generator is None or isinstance(generator, torch.Generator)
+    parameters = iter([shape_parameter] if whole else shape_parameter.expand(shape))
 
     def fn(*size: int, generator: torch.Generator | None = None, **kwargs: Any) -> Tensor:
-        return torch._standard_gamma(torch.empty(*size, **kwargs).copy_(shape_parameter), generator=generator)
+        return torch._standard_gamma(torch.empty(*size, **kwargs).copy_(next(parameters)), generator=generator)
 
     return _draw(fn, shape, generator, dtype, device)
 

@@ -9,8 +9,9 @@ from torch import Tensor
 from ..manifolds import FlatSimplex, Manifold, Prior
 from ..rng import Generator
 from .path import PathSample
+from .schedules import Schedule
 
-__all__ = ["CategoricalPath", "SimplexPath", "vertices"]
+__all__ = ["CategoricalPath", "SimplexPath", "floored_ahead", "log_floored", "over_sites", "vertices"]
 
 
 class CategoricalPath(Protocol):
@@ -100,3 +101,18 @@ class SimplexPath(ABC):
 def vertices(x1: Tensor, k: int, dtype: torch.dtype) -> Tensor:
     """Tokens ``(B, L)`` as vertices ``(B, L, k)``; points of the simplex as they are."""
     return (x1 if x1.is_floating_point() else torch.nn.functional.one_hot(x1, k)).to(dtype)
+
+
+def over_sites(value: Tensor, x: Tensor) -> Tensor:
+    """One number each sample ``(B,)``, to broadcast against ``x (B, …)``."""
+    return value.reshape(-1, *(1,) * (x.ndim - 1))
+
+
+def log_floored(x: Tensor) -> Tensor:
+    """The logarithm of points of the simplex, finite on faces."""
+    return x.clamp_min(torch.finfo(x.dtype).tiny).log()
+
+
+def floored_ahead(schedule: Schedule, t: Tensor) -> Tensor:
+    """``1 − κ(t)`` as a divisor: no less than the square of the dtype's epsilon, which it is at t = 1."""
+    return schedule.ahead(t).clamp_min(torch.finfo(t.dtype).eps ** 2)
