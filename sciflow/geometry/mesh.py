@@ -203,6 +203,10 @@ class MeshStudy(ManifoldStudy):
             **calibration(samples, splits, self._positive_log_density),
         }
 
+    def keep(self, samples: Samples, data: Path) -> Tensor:
+        """Raises InputError: what is learnt are the paths of ``prepare``, and pairs have none."""
+        raise InputError("rectify: a mesh is learnt from paths that prepare traces; take more sampler.steps instead")
+
     def evaluate(self, samples: Samples, data: Path) -> Evaluation:
         self._open(data)
         evaluation = super().evaluate(samples, data)

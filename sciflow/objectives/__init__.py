@@ -1,14 +1,13 @@
 """What a field regresses."""
 
 from .cross_entropy import CrossEntropy
-from .endpoint import EndpointMatching, endpoint_errors
+from .endpoint import endpoint_errors
 from .flow_matching import FlowMatching
 from .information import InformationClock
 from .times import Late, stratified
 
 __all__ = [
     "CrossEntropy",
-    "EndpointMatching",
     "FlowMatching",
     "InformationClock",
     "Late",

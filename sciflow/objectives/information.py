@@ -12,7 +12,7 @@ from ..rng import step_generator
 __all__ = ["InformationClock"]
 
 _NUMBERS, _SITES = 16384, 256  # in the states, and of the sites at least, that the information is averaged over
-_TIMES = 512  # at which it is
+_TIMES = 256  # at which it is
 
 
 class InformationClock:
@@ -21,7 +21,7 @@ class InformationClock:
     .. math:: I(t) = 1 - \mathbb E\, H(p(x_1 \mid x_t)) / \log k, \qquad \frac{I(t) - I(0)}{I(1) - I(0)} = u
 
     with all letters equally likely before. The entropy H is averaged over draws of the path (the same at all times),
-    and I is inverted between 513 of them. On this clock schedules do not count: masking is uncovered evenly, a path
+    and I is inverted between 257 of them. On this clock schedules do not count: masking is uncovered evenly, a path
     that decides all in a short time gets as many training times and sampler steps there as others in theirs.
     """
 
@@ -55,5 +55,6 @@ def _interpolated(x: Tensor, xs: Tensor, ys: Tensor) -> Tensor:
     xs, ys, wide = xs.to(x.device), ys.to(x.device), x.double()
     right = torch.searchsorted(xs, wide.contiguous()).clamp(1, len(xs) - 1)
     x0, x1, y0, y1 = xs[right - 1], xs[right], ys[right - 1], ys[right]
-    inside = y0 + (y1 - y0) * ((wide - x0) / (x1 - x0)).clamp(0, 1)
+    part = (wide - x0) / (x1 - x0).clamp_min(torch.finfo(torch.float64).tiny)
+    inside = y0 + (y1 - y0) * part.clamp(0, 1)
     return torch.where(wide >= 1, torch.ones_like(inside), inside).to(x.dtype)

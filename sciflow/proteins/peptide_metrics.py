@@ -11,7 +11,8 @@ from ..manifolds import SO3, wrap
 from ..manifolds.quaternion import rotate
 from ..rng import step_generator
 from ..study import Metric
-from .frames import all_atoms, dihedral, follows, frames, psi
+from .conformation import Backbones
+from .frames import all_atoms, follows, frames, psi
 from .residues import AMINO_ACIDS, SYMMETRIC
 from .tm import superpose
 
@@ -52,6 +53,11 @@ class Bound:
         """Cα of the peptide (P, 3)."""
         return self.atoms[self.peptide, 1]
 
+    @property
+    def backbone(self) -> Backbones:
+        """N, CA, C of the peptide, a batch of one."""
+        return Backbones.of([self.atoms[self.peptide, :3]], [self.residue_index[self.peptide]])
+
     def contacts(self) -> Tensor:
         """Pairs of peptide and pocket (P, K) whose Cβ (Cα of glycine) are less than 0.8 nm apart."""
         beta = torch.where(self.atom_mask[:, 4, None], self.atoms[:, 4], self.atoms[:, 1])
@@ -63,28 +69,20 @@ class Bound:
         Helix is −100° < ψ < 50° at φ < 0. Hydrogen bonds, by which DSSP tells classes, want longer chains than most
         peptides are.
         """
-        n, ca, c = self.atoms[self.peptide, :3].unbind(1)
-        joined = self._joined()
-        found = torch.full((len(n),), -1)
-        if len(n) > 2:
-            phi, psi = dihedral(c[:-2], n[1:-1], ca[1:-1], c[1:-1]), dihedral(n[1:-1], ca[1:-1], c[1:-1], n[2:])
-            helix = (psi > math.radians(-100)) & (psi < math.radians(50))
-            inner = torch.where(phi > 0, 2, torch.where(helix, 0, 1))
-            found[1:-1] = torch.where(joined[:-1] & joined[1:], inner, -1)
-        return found
+        angles, there = self.backbone.phi_psi()
+        phi, psi = angles[0].unbind(-1)
+        helix = (psi > math.radians(-100)) & (psi < math.radians(50))
+        return torch.where(there[0], torch.where(phi > 0, 2, torch.where(helix, 0, 1)), -1)
 
     def bonds(self) -> Tensor:
         """Lengths of the bonds C–N within the peptide [nm]."""
-        backbone = self.atoms[self.peptide]
-        return (backbone[1:, 0] - backbone[:-1, 2]).norm(dim=-1)[self._joined()]
+        length, there = self.backbone.c_n()
+        return length[there]
 
     def clashes(self) -> int:
         """Pairs of heavy atoms, one of the peptide and one of the pocket, less than 0.25 nm apart."""
         mine, other = (self.atoms[side][self.atom_mask[side]] for side in (self.peptide, ~self.peptide))
         return int((torch.cdist(mine, other) < CLASH).sum())
-
-    def _joined(self) -> Tensor:
-        return self.residue_index[self.peptide].diff() == 1
 
 
 @dataclass(frozen=True)

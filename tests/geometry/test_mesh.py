@@ -18,7 +18,7 @@ from sciflow.geometry.mesh_targets import rooms
 from sciflow.manifolds import FlatTorus, Mesh, Product, eigenfunction_density, read_mesh
 from sciflow.nets import FunctionField
 from sciflow.paths import Pair, PremetricPath
-from sciflow.pipeline import evaluate, load_config, prepare, sample, train
+from sciflow.pipeline import evaluate, load_config, prepare, rectify, sample, train
 from sciflow.rng import step_generator
 from sciflow.training import load_tensors
 
@@ -203,6 +203,8 @@ def test_from_a_known_density_to_its_likelihood(ball, tmp_path):
     config = study_of(ball, tmp_path, "data.eigenfunction=4", "sampler.track_logq=true")
     train(config, tmp_path / "data", tmp_path / "model")
     samples = sample(config, tmp_path / "data", tmp_path / "model", tmp_path / "samples")
+    with pytest.raises(InputError, match="rectify: a mesh is learnt from paths that prepare traces"):
+        rectify(config, tmp_path / "data", tmp_path / "model", tmp_path / "pairs")
     evaluate(config, tmp_path / "data", tmp_path / "samples", tmp_path)
     metrics = json.loads((tmp_path / "metrics.json").read_text())["metrics"]
     assert metrics["nll_prior"]["value"] == pytest.approx(math.log(4 * math.pi), abs=1e-6)  # a mesh is scaled to it
