@@ -5,6 +5,7 @@ import lzma
 import os
 import re
 import shutil
+import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -99,7 +100,7 @@ def _listed(given: str, pattern: str) -> list[str]:
 
 
 def _archive(entry: dict[str, Any], out: Path, scratch: Path) -> None:
-    """Unpack the members of a repository at one commit, and verify all of them by one checksum."""
+    """Unpack the members of an archive, and verify all of them by one checksum where one is on record."""
     copy = _mirrored(entry)
     packed = copy or _download(entry["url"], None, scratch)
     root = "mirror" if copy else "upstream"
@@ -115,8 +116,12 @@ def _archive(entry: dict[str, Any], out: Path, scratch: Path) -> None:
                 with (out / target).open("wb") as file:
                     shutil.copyfileobj(content, file)
                 lines.append((target, digest(out / target)))
+    if not lines:
+        raise InputError(f"{packed}: holds none of the files that are wanted; it has changed since it was listed")
     listing = "".join(f"{checksum}  {target}\n" for target, checksum in sorted(lines))
-    if hashlib.sha256(listing.encode()).hexdigest() != entry["sha256_of_listing"]:
+    if "sha256_of_listing" not in entry:
+        print(f"fetch: no checksum is on record for {entry['url']}; its files are as they came", file=sys.stderr)
+    elif hashlib.sha256(listing.encode()).hexdigest() != entry["sha256_of_listing"]:
         raise InputError(f"{packed}: its {len(lines)} members differ from those on record; delete it and fetch again")
 
 
