@@ -36,7 +36,7 @@ class GumbelSoftmaxPath(SimplexPath):
     Args:
         tau_max, rate, beta: τ_max, λ, β. The published values are 10, 3, 2. By default τ_max is 10 for the published
             variant and 1/β for the consistent one: the odds of letters do not depend on it, yet at 10 every state
-            stays near the middle of the simplex (``x_k < 0.27`` at the end at k = 20), at 1/β it goes from noise of
+            stays near the middle of the simplex (``x_k ≈ 0.26`` at the end at k = 20), at 1/β it goes from noise of
             unit scale to the vertex, within ``(k − 1) e^{−38}`` of it.
 
     Raises:
