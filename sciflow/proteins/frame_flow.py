@@ -18,9 +18,8 @@ class FrameFlow:
     """Flow matching of residue frames, and of torsions and sequences where a study has them, by invariant point
     attention (Yim et al. 2023, arXiv:2310.05297; Yue et al. 2025, arXiv:2502.14637; Li et al. 2024, arXiv:2406.00735).
 
-    In training all factors run in step. In sampling rotations run ahead of places, exponentially: the one thing where
-    samples leave the law of training, and the larger part of what makes them good, here as in the papers. To train on
-    fast rotations as well is consistent and far worse: frames would have to be right while places are still noise.
+    In training all factors run in step. In sampling rotations run ahead of places, exponentially, as in the papers: the
+    one thing where samples leave the law of training.
 
     Attributes:
         width, pair_width, depth, heads: of the network.
