@@ -104,8 +104,8 @@ def vertices(x1: Tensor, k: int, dtype: torch.dtype) -> Tensor:
 
 
 def over_sites(value: Tensor, x: Tensor) -> Tensor:
-    """One number each sample ``(B,)``, to broadcast against ``x (B, …)``."""
-    return value.reshape(-1, *(1,) * (x.ndim - 1))
+    """One number each sample ``(B,)``, or each site ``(B, L)``, to broadcast against ``x (B, L, …)``."""
+    return value.reshape(value.shape + (1,) * (x.ndim - value.ndim))
 
 
 def log_floored(x: Tensor) -> Tensor:

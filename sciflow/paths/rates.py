@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.nn.functional import one_hot, pad
 
 from ..errors import InputError
-from ..manifolds import FlatSimplex
+from ..manifolds import FlatSimplex, scale
 from ..rng import Generator, pick, uniform
+from .categorical import floored_ahead, over_sites
 from .path import PathSample
 from .schedules import Linear, Schedule
 
@@ -79,7 +80,7 @@ class RatesPath:
     def sample(self, x0: Tensor, x1: Tensor, t: Tensor, generator: Generator = None) -> PathSample:
         """Tokens at times ``t (B,)`` between tokens ``x0`` and ``x1 (B, L)``, and the rates ``(B, L, S)`` to ``x1``."""
         u = uniform(*x1.shape, generator=generator, dtype=t.dtype, device=t.device)
-        x_t = torch.where(u < _rows(self.schedule.kappa(t), x1), x1, x0)
+        x_t = torch.where(u < over_sites(self.schedule.kappa(t), x1), x1, x0)
         return PathSample(x_t, self.velocity(one_hot(x1, self.k).to(t), x_t, t), x0, x1, t)
 
     def velocity(self, posterior: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
@@ -87,20 +88,19 @@ class RatesPath:
 
         At t = 1, where they are infinite, 1 − κ is floored as for geodesics.
         """
-        rate = self.schedule.dkappa(t) / self.schedule.ahead(t).clamp_min(torch.finfo(t.dtype).eps ** 2)
-        rates = pad(_rows(rate, posterior) * posterior, (0, self.states - self.k))
+        rate = self.schedule.dkappa(t) / floored_ahead(self.schedule, t)
+        rates = pad(scale(rate, posterior), (0, self.states - self.k))
         return rates.scatter(-1, x_t[..., None], 0).where(self.uncertain(x_t)[..., None], 0)
 
     def advance(self, posterior: Tensor, x_t: Tensor, t: Tensor, s: Tensor, generator: Generator = None) -> Tensor:
         """Tokens at ``s``: a letter of the posterior with probability ``(κ(s) − κ(t))/(1 − κ(t))``, else ``x_t``.
 
-        This is 1 − exp(−∫λ) for the rate λ = κ̇/(1 − κ): the law of the process as long as the posterior stays what it is
-        at ``t``, if π gives all letters or none. Times are ``(B,)``, or ``(B, L)`` where places have times of their own.
+        This is 1 − exp(−∫λ) for the rate λ = κ̇/(1 − κ): the law of the process as long as the posterior stays what it
+        is at ``t``, if π gives all letters or none. Times are ``(B,)``, or ``(B, L)`` where every place has its own.
         """
-        before, after = self.schedule.ahead(t), self.schedule.ahead(s)
-        drawn = (before - after) / before.clamp_min(torch.finfo(before.dtype).tiny)
+        drawn = (self.schedule.ahead(t) - self.schedule.ahead(s)) / floored_ahead(self.schedule, t)
         u, v = uniform(len(x_t), 2, *x_t.shape[1:], generator=generator, dtype=t.dtype, device=t.device).unbind(1)
-        jumps = (u < _rows(drawn, x_t)) & self.uncertain(x_t)
+        jumps = (u < over_sites(drawn, x_t)) & self.uncertain(x_t)
         return torch.where(jumps, pick(posterior, v), x_t)
 
     def redraw(self, posterior: Tensor, x_t: Tensor, t: Tensor, share: Tensor, generator: Generator = None) -> Tensor:
@@ -110,15 +110,15 @@ class RatesPath:
         at t. The rate at which this happens is free: it is never divided by κ or 1 − κ, and no end is singular.
         """
         u, v = uniform(len(x_t), 2, *x_t.shape[1:], generator=generator, dtype=t.dtype, device=t.device).unbind(1)
-        to_noise = _rows(share * self.schedule.ahead(t), x_t)
+        to_noise = over_sites(share * self.schedule.ahead(t), x_t)
         letters = torch.where(self.uncertain(x_t), pick(posterior, v), x_t)
         drawn = torch.where(u < to_noise, pick(self.prior.probabilities.to(v), v), letters)
-        return torch.where(u < _rows(share, x_t), drawn, x_t)
+        return torch.where(u < over_sites(share, x_t), drawn, x_t)
 
     def log_conditional(self, x_t: Tensor, t: Tensor) -> Tensor:
         """``log p_t(x_t | x1 = k)`` of every letter k, ``(B, L, K)``, for tokens ``x_t (B, L)`` at times ``t (B,)``."""
-        noise = (_rows(self.schedule.ahead(t), x_t) * self.prior.of(x_t).to(t))[..., None]
-        return (noise + _rows(self.schedule.kappa(t), noise) * one_hot(x_t, self.states)[..., : self.k]).log()
+        noise = (over_sites(self.schedule.ahead(t), x_t) * self.prior.of(x_t).to(t))[..., None]
+        return (noise + over_sites(self.schedule.kappa(t), noise) * one_hot(x_t, self.states)[..., : self.k]).log()
 
     def uncertain(self, x_t: Tensor) -> Tensor:
         """Whether a token may be noise, bool ``(B, L)``: where it may not, it is the letter at t = 1."""
@@ -141,8 +141,3 @@ class UniformPath(RatesPath):
 
     def __init__(self, k: int, schedule: Schedule = Linear()) -> None:
         super().__init__(k, [1.0] * k, schedule)
-
-
-def _rows(value: Tensor, like: Tensor) -> Tensor:
-    """Numbers of the rows, or of the places, against the axes of ``like``."""
-    return value.reshape(value.shape + (1,) * (like.ndim - value.ndim))
