@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from .errors import InputError
 from .training import Model, Samples
 
-__all__ = ["Evaluation", "Metric", "Study", "finite", "prepared_with", "require_prepared"]
+__all__ = ["Evaluation", "Metric", "Study", "finite", "prepared_with", "read_meta", "require_prepared"]
 
 
 @dataclass
@@ -89,8 +89,14 @@ class Study(Protocol):
 
 def prepared_with(data: Path) -> dict[str, Any]:
     """The settings of the study that made ``data``, as the pipeline keeps them in ``meta.json``; empty outside it."""
-    settings: dict[str, Any] = json.loads((data / "meta.json").read_text()).get("config", {})
+    settings: dict[str, Any] = read_meta(data).get("config", {})
     return settings
+
+
+def read_meta(data: Path) -> dict[str, Any]:
+    """What ``prepare`` wrote about ``data`` to ``meta.json``."""
+    meta: dict[str, Any] = json.loads((data / "meta.json").read_text())
+    return meta
 
 
 def require_prepared(study: object, data: Path, *names: str) -> None:

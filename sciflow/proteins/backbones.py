@@ -12,7 +12,7 @@ from torch import Tensor
 from ..errors import InputError, require_above
 from ..manifolds import SE3, Product, tree_map
 from ..rng import step_generator
-from ..study import Evaluation, Metric
+from ..study import Evaluation, Metric, read_meta
 from ..training import Model, Samples, load_tensors, save_tensors, split_clusters
 from .clusters import cluster
 from .conformation import Backbones
@@ -124,12 +124,12 @@ class BackboneStudy:
     def model(self, data: Path) -> Model:
         if self.architecture is None:
             raise InputError("model: none chosen; say model=frame_flow")
-        model: Model = self.architecture.build(self.manifold, _meta(data)["scale"], self.tasks)
+        model: Model = self.architecture.build(self.manifold, read_meta(data)["scale"], self.tasks)
         return model
 
     def conditions(self, data: Path, indices: Sequence[int], split: str = "test") -> dict[str, Any]:
         """Lengths of the samples of those numbers, and the motif in each of them, whatever the split."""
-        known = self.lengths or _meta(data)["lengths"]
+        known = self.lengths or read_meta(data)["lengths"]
         lengths = torch.tensor([self._length(known, i) for i in indices])
         mask = torch.arange(max(known)) < lengths[:, None]
         cond: dict[str, Any] = {
@@ -231,8 +231,3 @@ def _state(samples: Samples) -> tuple[dict[str, Tensor], Tensor, Tensor]:
 
 def _counted(mask: Tensor) -> Tensor:
     return torch.arange(mask.shape[1]).expand(mask.shape).clone()
-
-
-def _meta(data: Path) -> dict[str, Any]:
-    meta: dict[str, Any] = json.loads((data / "meta.json").read_text())
-    return meta

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import InputError, require_above
 from ..manifolds import SO3, Euclidean, FlatTorus, Product, Simplex
 from ..rng import step_generator
-from ..study import Evaluation
+from ..study import Evaluation, read_meta
 from ..training import Model, Samples, load_tensors, save_tensors, split_clusters
 from .clusters import SHARED, shared_words
 from .collection import read_structures
@@ -136,8 +136,7 @@ class PocketStudy:
     def model(self, data: Path) -> Model:
         if self.architecture is None:
             raise InputError("model: none chosen; say model=frame_flow")
-        scale = json.loads((data / "meta.json").read_text())["scale"]
-        model: Model = self.architecture.build(self.manifold, scale, self.tasks)
+        model: Model = self.architecture.build(self.manifold, read_meta(data)["scale"], self.tasks)
         return model
 
     def conditions(self, data: Path, indices: Sequence[int], split: str = "test") -> dict[str, Any]:
@@ -170,7 +169,7 @@ class PocketStudy:
         write_fasta(peptides, out / "peptides.fasta")
 
     def evaluate(self, samples: Samples, data: Path) -> Evaluation:
-        test, meta = load_tensors(data / "test.safetensors"), json.loads((data / "meta.json").read_text())
+        test, meta = load_tensors(data / "test.safetensors"), read_meta(data)
         assert isinstance(samples.x, dict)
         natives, drawn = _bound(test["x"], test), _bound(samples.x, test)
         library = Library(torch.tensor(meta["rotamers"]), torch.tensor(meta["frequencies"]))
