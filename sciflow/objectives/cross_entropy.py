@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..paths import Pair, Path
+from ..paths.categorical import state_at
 from ..rng import Generator
 from .times import EQUAL, stratified
 
@@ -43,7 +44,7 @@ class CrossEntropy:
         u = stratified(pair.weight, generator)
         t = self.time(u)
         with torch.autocast(u.device.type, enabled=False):  # mixed precision is for networks, not for paths
-            x_t = path.sample(pair.x0, pair.x1, t, generator).x_t
+            x_t = state_at(path, pair.x0, pair.x1, t, generator)
         logp = field.log_posterior(x_t, t, **pair.cond).gather(-1, pair.x1[..., None])[..., 0]
         if "mask" in pair.cond:
             logp = logp.where(pair.cond["mask"], 0)

@@ -6,13 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..paths.categorical import CategoricalPath
+from ..paths.categorical import CategoricalPath, state_at
 from ..rng import step_generator
 
 __all__ = ["InformationClock"]
 
 _NUMBERS, _SITES = 16384, 256  # in the states, and of the sites at least, that the information is averaged over
-_TIMES = 256  # at which it is
+_TIMES = 128  # at which it is
 
 
 class InformationClock:
@@ -21,7 +21,7 @@ class InformationClock:
     .. math:: I(t) = 1 - \mathbb E\, H(p(x_1 \mid x_t)) / \log k, \qquad \frac{I(t) - I(0)}{I(1) - I(0)} = u
 
     with all letters equally likely before. The entropy H is averaged over draws of the path (the same at all times),
-    and I is inverted between 257 of them. On this clock schedules do not count: masking is uncovered evenly, a path
+    and I is inverted between 129 of them. On this clock schedules do not count: masking is uncovered evenly, a path
     that decides all in a short time gets as many training times and sampler steps there as others in theirs.
     """
 
@@ -45,7 +45,7 @@ def _told(path: CategoricalPath, t: Tensor, rows: int, length: int) -> Tensor:
     x1 = torch.randint(path.k, (rows, length), generator=generator)
     x0: Any = path.prior.sample(rows, length, generator=generator, dtype=torch.float64)
     at = t.expand(rows)
-    evidence = path.log_conditional(path.sample(x0, x1, at, generator).x_t, at)
+    evidence = path.log_conditional(state_at(path, x0, x1, at, generator), at)
     logp = evidence.clamp_min(torch.finfo(evidence.dtype).min).log_softmax(-1)
     return 1 + (logp.exp() * logp).sum(-1).mean() / math.log(path.k)
 

@@ -11,7 +11,7 @@ from ..rng import Generator
 from .path import PathSample
 from .schedules import Schedule
 
-__all__ = ["CategoricalPath", "SimplexPath", "floored_ahead", "log_floored", "over_sites", "vertices"]
+__all__ = ["CategoricalPath", "SimplexPath", "floored_ahead", "log_floored", "over_sites", "state_at", "vertices"]
 
 
 class CategoricalPath(Protocol):
@@ -96,6 +96,14 @@ class SimplexPath(ABC):
     @abstractmethod
     def log_conditional(self, x_t: Tensor, t: Tensor) -> Tensor:
         """``log p_t(x_t | x1 = k)`` of every letter, ``(B, L, k)``, with respect to the volume of the manifold."""
+
+
+def state_at(path: Any, x0: Tensor, x1: Tensor, t: Tensor, generator: Generator = None) -> Tensor:
+    """The state of ``path.sample``, without the velocity that a posterior has no use for."""
+    if isinstance(path, SimplexPath):
+        return path.point(x0, vertices(x1, path.k, x0.dtype), t, generator)
+    state: Tensor = path.sample(x0, x1, t, generator).x_t
+    return state
 
 
 def vertices(x1: Tensor, k: int, dtype: torch.dtype) -> Tensor:

@@ -34,6 +34,7 @@ from .overrides import FILLED, SECTIONS, nearest, read_override, set_key
 
 __all__ = ["Config", "SamplerConfig", "load_config", "read_config"]
 
+_OF_THE_MODEL = ("steps", "step", "grid", "track_logq", "guidance", "noise", "temperature", "particles")
 METHODS = ("prepare", "dataset", "model", "write", "evaluate")
 
 
@@ -45,10 +46,15 @@ class SamplerConfig:
         n: number of samples; a larger ``n`` later tops up what is there.
         batch_size: samples drawn at once; sample *i* does not depend on it.
         steps: time steps of the solver.
-        step: ``euler``, ``midpoint``, ``rk4``, ``dopri5``, or ``path``: Euler's by the schedule of the model's path.
+        step: ``euler``, ``midpoint``, ``rk4``, ``dopri5``, or ``path``: as the model's path goes; of sequences also
+            ``tau_leap``, ``confidence``, ``autoregressive``.
         grid: ``optimal``: the times at which as many steps cost least, see ``sciflow.sampling.optimal_grid``.
         track_logq: follow the log-density of each sample.
         likelihood: compute the log-density of the held-out data under the model.
+        guidance: of sequences, strength towards a label or an oracle of the study.
+        noise: of sequences, η of ``tau_leap``.
+        temperature: of sequences, T of the posterior's power 1/T.
+        particles: of sequences, number of them that an oracle steers.
         tolerance: of that density's integration (on a mesh, one over the number of steps); its halving gives the error.
     """
 
@@ -58,11 +64,15 @@ class SamplerConfig:
     step: str | None = None
     grid: str | None = None
     track_logq: bool | None = None
+    guidance: float | None = None
+    noise: float | None = None
+    temperature: float | None = None
+    particles: int | None = None
     likelihood: bool = False
     tolerance: float = 1e-5
 
     def __post_init__(self) -> None:
-        for name in ("n", "batch_size", "steps"):
+        for name in ("n", "batch_size", "steps", "particles"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"sampler.{name}={value} must be at least 1")
@@ -70,11 +80,14 @@ class SamplerConfig:
             require_step(self.step)
         if self.grid not in (None, "optimal"):
             raise InputError(f"sampler.grid={self.grid!r}: use optimal, or leave it out for the times of the model")
-        require_above(0, "sampler.", self, "tolerance")
+        given = [name for name in ("temperature", "tolerance") if getattr(self, name) is not None]
+        require_above(0, "sampler.", self, *given)
+        if self.noise is not None and not self.noise >= 0:
+            raise InputError(f"sampler.noise={self.noise} must be 0 or more")
 
     def settings(self) -> dict[str, Any]:
         """What the model's ``sample`` is told."""
-        chosen = {"steps": self.steps, "step": self.step, "grid": self.grid, "track_logq": self.track_logq}
+        chosen = {name: getattr(self, name) for name in _OF_THE_MODEL}
         return {name: value for name, value in chosen.items() if value is not None}
 
 

@@ -4,7 +4,10 @@ from .alignment import AlignmentStudy
 from .enhancer import EnhancerStudy
 from .family import SequenceFamilyStudy
 from .family_model import FamilyTransformer
+from .model import SequenceField, SequenceModel
+from .motifs import MotifStudy
 from .peptides import PeptideStudy
+from .posterior_flow import PosteriorFlow
 from .promoter import PromoterStudy
 from .toy import ToySimplex
 
@@ -12,8 +15,12 @@ __all__ = [
     "AlignmentStudy",
     "EnhancerStudy",
     "FamilyTransformer",
+    "MotifStudy",
     "PeptideStudy",
+    "PosteriorFlow",
     "PromoterStudy",
     "SequenceFamilyStudy",
+    "SequenceField",
+    "SequenceModel",
     "ToySimplex",
 ]

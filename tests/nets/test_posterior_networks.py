@@ -39,8 +39,9 @@ def test_padding_changes_nothing(kind: type) -> None:
 
 def test_every_site_reads_every_other_and_what_is_given(kind: type) -> None:
     net = network(kind, classes=2, features=2)
-    x, profile = torch.randn(1, 9, 3, dtype=F64, requires_grad=True), torch.zeros(1, 9, 2, dtype=F64, requires_grad=True)
-    t = torch.tensor([0.3], dtype=F64, requires_grad=True)
+    x, profile, t = torch.randn(1, 9, 3, dtype=F64), torch.zeros(1, 9, 2, dtype=F64), torch.tensor([0.3], dtype=F64)
+    for given in (x, profile, t):
+        given.requires_grad_()
     for site in (0, 4, 8):
         answer = net(x, t, label=torch.tensor([1]), profile=profile)[0, site].sum()
         read = torch.autograd.grad(answer, (x, profile, t))

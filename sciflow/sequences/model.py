@@ -1,0 +1,277 @@
+"""Flows to sequences: one network of posteriors on every path, trained by cross-entropy."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+from .. import sampling
+from ..errors import InputError
+from ..nets import Field
+from ..objectives import CrossEntropy
+from ..paths import (
+    CategoricalPath,
+    Coupling,
+    FisherPath,
+    LinearSimplexPath,
+    MaskingPath,
+    Pair,
+    RatesPath,
+    vertices,
+)
+from ..rng import Generator, step_generator, uniform
+from ..sampling import PosteriorHook, PosteriorStep
+from ..training import ODE_STEPS, Coupler, Model, Samples, solver_step
+
+__all__ = ["SequenceField", "SequenceModel"]
+
+_SURE = 20.0  # nats by which a letter is at most behind the best one before the network is heard
+_DRAWS, _TOLD = 32, 0.9  # of the bound on the likelihood
+_AT_SOURCE = 0.25  # of the times of pairs are 0, from where few steps start
+
+
+class SequenceField(Field):
+    r"""The posterior of letters given the state of a path, by what the state says of each site and what a network adds:
+
+    .. math:: \log p_\theta(x_1^l = k \mid x_t) = \log p_t(x_t^l \mid x_1^l = k) + f_\theta^l(x_t, t)_k + \text{const}
+
+    The first term is Bayes' rule for a site by itself, and known; f then is the log-probability of the letter given
+    all *other* sites, up to a factor, on every path. The network reads the state as the softmax of the first term,
+    which is all that the state says of the sequence, and is alike for all paths; and the coordinates of the state
+    itself, which count once sources are paired with data.
+
+    Args:
+        network: logits ``(B, L, K)`` of numbers ``(B, L, inputs(path))`` at times ``(B,)``, with conditions by name.
+        clock: of the times that the network sees, from the path's.
+    """
+
+    def __init__(
+        self, network: nn.Module, path: CategoricalPath, clock: Callable[[Tensor], Tensor] = lambda t: t
+    ) -> None:
+        super().__init__(path.manifold)
+        self.network, self.path, self.clock = network, path, clock
+
+    @staticmethod
+    def inputs(path: CategoricalPath) -> int:
+        """Numbers a site that a network for ``path`` reads."""
+        return path.k + (path.states if isinstance(path, RatesPath) else path.k)
+
+    @property
+    def none(self) -> int:
+        """The label that stands for none."""
+        classes: int = self.network.embed.classes  # type: ignore[union-attr, assignment]
+        return classes
+
+    def log_posterior(self, x: Tensor, t: Tensor, **cond: Tensor) -> Tensor:
+        """Log-probabilities ``(B, L, K)`` of the letters at t = 1, in float32 at least."""
+        k = self.path.k
+        with torch.autocast(t.device.type, enabled=False):
+            said = self.path.log_conditional(x, t).clamp_min(-1e6)
+            said = (said - said.amax(-1, keepdim=True)).clamp_min(-_SURE)
+            state = vertices(x, self.inputs(self.path) - k, said.dtype)
+            read = torch.cat([said.softmax(-1), state], -1) - 1 / k
+        return (self.network(read, self.clock(t), **cond).to(said.dtype) + said).log_softmax(-1)
+
+    def denoise(self, x: Tensor, t: Tensor, **cond: Tensor) -> Tensor:  # type: ignore[override]  # not an endpoint
+        """The posterior ``(B, L, K)``."""
+        return self.log_posterior(x, t, **cond).exp()
+
+    def velocity(self, x: Tensor, t: Tensor, **cond: Tensor) -> Tensor:  # type: ignore[override]
+        return self.path.velocity(self.denoise(x, t, **cond), x, t)
+
+
+class SequenceModel(Model):
+    """Sequences of letters from the noise of a path.
+
+    Args:
+        field: the posterior, and its path.
+        objective: what it is trained by; its ``time`` is the clock of the sampler's grid too.
+        length: L of samples; None where the condition ``mask (B, L)`` or ``profile (B, L, …)`` says it.
+        coupling: of sources and data of one length, on the simplex; by default they are independent.
+        unlabelled: the share of labels that training hides, for guidance without a classifier.
+
+    ``guide``, where a study sets it, is the oracle of guidance: ``log p(y | x)`` (rows,) of one-hot ``(rows, L, K)``.
+    """
+
+    guide: Callable[[Tensor], Tensor] | None = None
+
+    def __init__(
+        self,
+        field: SequenceField,
+        objective: CrossEntropy,
+        length: int | None,
+        coupling: Coupling | None = None,
+        unlabelled: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.field, self.objective, self.length, self.unlabelled = field, objective, length, unlabelled
+        self.coupling = coupling
+
+    @property
+    def coupler(self) -> Coupler | None:  # type: ignore[override]
+        if self.coupling is None or self.length is None:
+            return None
+        return Coupler(self.field.path.prior, self.coupling, (self.length,))
+
+    def loss(self, batch: Mapping[str, Any], generator: torch.Generator) -> Tensor:
+        """Cross-entropy of tokens ``x (B, L)``; where sources come with them, a share of the times is 0."""
+        cond = {name: value for name, value in batch.items() if name not in ("x", "x0", "weight")}
+        x1 = batch["x"]
+        like = torch.ones(len(x1), device=x1.device)
+        if "label" in cond and self.training and self.unlabelled:
+            hidden = uniform(len(x1), generator=generator, device=x1.device) < self.unlabelled
+            cond["label"] = cond["label"].masked_fill(hidden, self.field.none)
+        x0, objective = batch.get("x0"), self.objective
+        if x0 is None:
+            x0 = self.field.path.prior.sample(*x1.shape, generator=generator, dtype=like.dtype, device=x1.device)
+        else:
+            objective = replace(objective, time=_FromSource(objective.time))
+        weight = batch.get("weight", like).to(like)
+        return objective(self.field, self.field.path, Pair(x0, x1, weight, cond), generator)
+
+    @torch.no_grad()
+    def sample(  # type: ignore[override]  # its settings, by name
+        self,
+        n: int,
+        cond: dict[str, Tensor] | None = None,
+        generator: Generator = None,
+        *,
+        steps: int = 100,
+        step: str = "path",
+        guidance: float = 0.0,
+        noise: float = 0.0,
+        temperature: float = 1.0,
+        particles: int = 1,
+    ) -> Samples:
+        """Tokens ``x (n, L)``, and their sources ``x0`` where the path has any; places that no mask covers are 0.
+
+        Args:
+            steps: equal ones by the clock.
+            step: ``path``; of tokens also ``tau_leap``, and of masks ``confidence`` and ``autoregressive``; on the
+                simplex also ``euler``, ``midpoint``, ``rk4``, ``dopri5``, which follow the velocity.
+            guidance: strength γ towards the study's oracle, or where it has none the label; 0 is none.
+            noise: η of ``tau_leap``.
+            temperature: T of the posterior, ``∝ p^{1/T}``.
+            particles: of Feynman–Kac steering by γ times the oracle, in place of its slope.
+        """
+        path, cond = self.field.path, cond or {}
+        shape = (n, *((particles,) if particles > 1 else ()), self._length(cond))
+        like = next(self.parameters(), torch.empty(0))
+        x0 = path.prior.sample(*shape, generator=generator, dtype=like.dtype, device=like.device)
+        grid = self.objective.time(torch.linspace(0, 1, steps + 1, dtype=like.dtype, device=like.device))
+        hooks = self._hooks(cond, guidance, temperature, particles, generator)
+        if step in ODE_STEPS:
+            if path.discrete or hooks or particles > 1:
+                raise InputError(f"sampler.step={step}: for the simplex and without guidance; use step=path")
+            rollout = sampling.sample(self.field, x0, grid, solver_step(step, path), cond=cond)
+        else:
+            chosen = _posterior_step(step, path, noise)
+            if particles > 1:
+                rollout = sampling.feynman_kac(
+                    self.field.denoise,
+                    x0,
+                    grid,
+                    chosen,
+                    self._reward(guidance),
+                    hooks=hooks,
+                    cond=cond,
+                    generator=generator,
+                )
+            else:
+                rollout = sampling.sample_posterior(self.field.denoise, x0, grid, chosen, hooks, cond, generator)
+        x: Any = rollout.x
+        x = x if path.discrete else x.argmax(-1)
+        if "mask" in cond:
+            x = x.masked_fill(~cond["mask"], 0)
+        paired = particles == 1 and not isinstance(path, MaskingPath)
+        return Samples(x, None, rollout.nfe, x0=x0 if paired else None)
+
+    def log_prob(self, x: Any, cond: dict[str, Tensor] | None = None, tolerance: float = 1e-5) -> Tensor:
+        """A lower bound (B,) in nats of ``log P`` of tokens, see ``sciflow.sampling.token_bound``.
+
+        Its draws are always the same; there are more of them the lower the tolerance, 32 at 1e-5. On the simplex, where
+        each is an ODE up to the time that has told nine tenths, it is 1.
+
+        Raises:
+            NotImplementedError: on the linear and the Fisher path. A letter drops out where the state leaves the
+                support of its conditional density; the field jumps there, and its flow has no density by divergences.
+        """
+        path, generator = self.field.path, step_generator(0, device=x.device)
+        if isinstance(path, (FisherPath, LinearSimplexPath)):
+            raise NotImplementedError(f"{type(path).__name__} has a field that jumps, and no density along its flow")
+        draws, until = _DRAWS, None
+        if not path.discrete:
+            draws, until = 1, float(self.objective.time(torch.tensor(_TOLD)))
+        draws = max(1, round(draws * 1e-5 / tolerance))
+        return sampling.token_bound(self.field.denoise, x, path, until, draws, "hutchinson", cond, generator)
+
+    def _length(self, cond: Mapping[str, Tensor]) -> int:
+        if self.length is not None:
+            return self.length
+        known = next((cond[name] for name in ("mask", "profile") if name in cond), None)
+        if known is None:
+            raise InputError("samples of what length? The study gives a condition mask, or profile, for each")
+        return known.shape[1]
+
+    def _hooks(
+        self, cond: Mapping[str, Tensor], guidance: float, temperature: float, particles: int, generator: Generator
+    ) -> list[PosteriorHook]:
+        """Guidance first, temperature last."""
+        hooks: list[PosteriorHook] = []
+        if guidance and self.guide is not None:
+            if particles == 1:
+                hooks.append(sampling.StraightThrough(self.guide, guidance, generator=generator))
+        elif guidance and "label" in cond:
+            hooks.append(sampling.CFG(guidance, label=self.field.none))
+        elif guidance:
+            raise InputError(f"sampler.guidance={guidance}: this study has no label and no oracle; leave it out")
+        if temperature != 1:
+            hooks.append(_Tempered(temperature))
+        return hooks
+
+    def _reward(self, guidance: float) -> Callable[[Tensor], Tensor]:
+        guide, k = self.guide, self.field.path.k
+        if guide is None:
+            raise InputError("sampler.particles: this study has no oracle to steer by; leave it out")
+        return lambda tokens: guidance * guide(one_hot(tokens, k).to(torch.get_default_dtype()))
+
+
+def _posterior_step(name: str, path: Any, noise: float) -> PosteriorStep:
+    """The step that a configuration names. Raises InputError where the path has none of that name."""
+    if noise and name != "tau_leap":
+        raise InputError(f"sampler.noise={noise}: for sampler.step=tau_leap; leave it out")
+    if name == "path":
+        return sampling.AlongPath(path)
+    known = ["tau_leap"] * path.discrete + ["confidence", "autoregressive"] * isinstance(path, MaskingPath)
+    if name not in known:
+        others = ", ".join(known or ODE_STEPS)
+        raise InputError(f"sampler.step={name}: {type(path).__name__} has no such step; use path, {others}")
+    if name == "tau_leap":
+        return sampling.TauLeap(path, noise)
+    return sampling.Confidence(path) if name == "confidence" else sampling.Staggered(path)
+
+
+class _FromSource:
+    """A clock of which the share ``_AT_SOURCE`` stands at 0."""
+
+    def __init__(self, clock: Callable[[Tensor], Tensor]) -> None:
+        self.clock = clock
+
+    def __call__(self, u: Tensor) -> Tensor:
+        return self.clock(((u - _AT_SOURCE) / (1 - _AT_SOURCE)).clamp_min(0))
+
+
+class _Tempered:
+    """Posteriors to the power 1/T, normalised."""
+
+    def __init__(self, temperature: float) -> None:
+        self.power = 1 / temperature
+
+    def __call__(self, denoise: sampling.Denoise) -> sampling.Denoise:
+        def tempered(x: Tensor, t: Tensor, **cond: Tensor) -> Tensor:
+            return (denoise(x, t, **cond).log() * self.power).softmax(-1)
+
+        return tempered
