@@ -27,7 +27,7 @@ class DirichletPath(SimplexPath):
     **α_max.** Another letter j leads, ``x_j > x_k``, with probability ``2^{−(1+α)}`` exactly: a unit of α halves the
     doubt, whatever k. By default α_max is where any of the k − 1 leads with probability 10⁻⁴ at most,
     ``log₂((k − 1)/10⁻⁴) − 1``: 13.9 at k = 4, 16.5 at 20, 19.6 at 160. The published α ≤ 7 (their ``8``) for every k
-    leaves 1.2 %, 7 % and 46 %. It is not to grow as k does, as the mean ``x_k = (1 + α)/(k + α)`` would ask for to be
+    leaves 1.1 %, 5.7 % and 23 %. It is not to grow as k does, as the mean ``x_k = (1 + α)/(k + α)`` would ask for to be
     near 1: the letter would be known, and the flow over, by ``t ≈ log₂(k)/k``.
 
     What is left at α_max is one step: the flow of a certain posterior contracts to its vertex as α → ∞, and so

@@ -5,7 +5,7 @@ from torch import Tensor
 
 __all__ = ["DirichletRate", "dirichlet_rate"]
 
-_NODES = 80  # of the quadrature
+_NODES = 80  # of the quadrature: errors below 1e-8 up to k = 256
 _DEGREE = 20  # of the polynomials in log a, whose nearest singularity is log(−1)
 _CELLS = 128  # of the grid in b^¼, cubic: errors of 1e-7
 
@@ -72,21 +72,22 @@ class DirichletRate:
         slope = (4 * w * slope - torch.cat([torch.zeros_like(a), 2 * value[:, 1:] / w[1:] ** 3], 1)) / _CELLS
         value = torch.cat([torch.zeros_like(a), value[:, 1:] / w[1:] ** 2], 1)
         left, right, rise = slope[:, :-1], slope[:, 1:], value.diff(dim=1)
-        cubics = torch.stack([value[:, :-1], left, 3 * rise - 2 * left - right, left + right - 2 * rise], -1)
+        cubics = torch.stack([value[:, :-1], left, 3 * rise - 2 * left - right, left + right - 2 * rise], 1)
+        after = torch.stack([value[:, -1], slope[:, -1], 0 * last[:, 0], 0 * last[:, 0]], 1)  # where b = 1 looks
         basis = torch.cos(torch.arange(_DEGREE, dtype=torch.float64)[:, None] * angles) * 2 / _DEGREE
         basis[0] /= 2
-        self.table = basis @ cubics.flatten(1)
+        self.table = basis @ torch.cat([cubics, after[..., None]], -1).flatten(1)
 
     def __call__(self, x: Tensor, alpha: Tensor) -> Tensor:
         """``C(x, α)``, of the shape of ``x (B, L, k)``, for ``alpha (B,)``."""
         position = (2 / self.top * alpha.double().log1p() - 1).clamp(-1, 1).arccos()
+        if self.table.device != x.device:
+            self.table = self.table.to(x.device)
         degrees = torch.arange(_DEGREE, dtype=torch.float64, device=x.device)
-        grids = (torch.cos(position[:, None] * degrees) @ self.table.to(x.device)).to(x.dtype)
+        grids = (torch.cos(position[:, None] * degrees) @ self.table).to(x.dtype)
         root = x.clamp(torch.finfo(x.dtype).eps ** 2, 1).sqrt()
         w = _CELLS * root.sqrt()
-        cell = w.detach().long().clamp(0, _CELLS - 1)
-        first = torch.arange(0, _CELLS * len(x), _CELLS, device=x.device)
-        row = cell + first.reshape(-1, *(1,) * (x.ndim - 1))
-        c0, c1, c2, c3 = grids.reshape(-1, 4).index_select(0, row.flatten()).unbind(-1)
-        part = (w - cell).flatten()
-        return (((c3 * part + c2) * part + c1) * part + c0).reshape(x.shape) * root
+        cell = w.detach().long().clamp_(0, _CELLS).flatten(1)
+        c0, c1, c2, c3 = (c.gather(1, cell).view_as(x) for c in grids.unflatten(1, (4, -1)).unbind(1))
+        part = w.frac()
+        return torch.addcmul(c0, torch.addcmul(c1, torch.addcmul(c2, c3, part), part), part) * root
