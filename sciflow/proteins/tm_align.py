@@ -72,7 +72,8 @@ def pairwise_tm(x: Sequence[Tensor], y: Sequence[Tensor] | None = None) -> Float
 def nearest_tm(x: Sequence[Tensor], y: Sequence[Tensor]) -> tuple[Float[Tensor, "n"], list[int]]:
     """The largest TM-score of each trace of ``x`` to one of ``y``, over the length of that of ``x``, and to which.
 
-    All are ranked by the best superposition of fragments; the ten first are aligned.
+    All are ranked by the best superposition of fragments; the ten first are aligned. A lower bound: where none is like
+    ``x``, one that is ranked behind them may be nearer, by some hundredths.
     """
     promise = torch.empty(len(x), len(y))
     for i, j, batch in _batches(x, y, [(i, j) for i in range(len(x)) for j in range(len(y))]):
