@@ -12,7 +12,7 @@ from torch import Tensor
 from ..alphabets import DNA
 from ..errors import InputError, require_above
 from ..rng import step_generator
-from ..study import Evaluation, Metric, finite
+from ..study import Evaluation, Metric, finite, read_meta
 from ..training import Model, Samples, TensorsDataset, load_tensors, save_tensors
 from .alphabet import Alphabet
 from .files import write_fasta
@@ -131,7 +131,7 @@ class MotifStudy:
 
     def grammar(self, data: Path) -> MotifGrammar:
         """The law of prepared data."""
-        meta, tensors = json.loads((data / "meta.json").read_text()), load_tensors(data / "grammar.safetensors")
+        meta, tensors = read_meta(data), load_tensors(data / "grammar.safetensors")
         known = enumerate(zip(meta["classes"], meta["parts"], strict=True))
         blocks = [Block(name, tensors["columns"][str(c)], tuple(map(tuple, parts))) for c, (name, parts) in known]
         return MotifGrammar(tensors["background"], tuple(blocks), meta["length"])
@@ -151,7 +151,7 @@ class MotifStudy:
 
     def conditions(self, data: Path, indices: Sequence[int], split: str = "test") -> dict[str, Tensor]:
         """Classes in turn, whatever the split."""
-        return {"label": torch.tensor(list(indices)) % len(json.loads((data / "meta.json").read_text())["classes"])}
+        return {"label": torch.tensor(list(indices)) % len(read_meta(data)["classes"])}
 
     def write(self, samples: Samples, out: Path) -> None:
         """``samples.fasta``, classes by their numbers."""

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from sciflow.errors import InputError
-from sciflow.rng import step_generator
+from sciflow.rng import sample_generators, step_generator
+from sciflow.sequences import PosteriorFlow
 from sciflow.sequences.motif_files import find_motif, read_motifs
 from sciflow.sequences.motif_grammar import Block, MotifGrammar
 from sciflow.sequences.motif_metrics import MotifJudge
@@ -228,3 +229,29 @@ def test_jaspar_is_read_whole(tmp_path):
     motifs = read_motifs(path)
     assert len(motifs) == len({m.accession for m in motifs}) == 879
     assert [b.name for b in study.grammar(tmp_path).blocks] == ["CTCF", "TP53", "SRF", "Nrf1", "SOX2+6+POU5F1"]
+
+
+def test_an_untrained_model_is_steered_by_the_oracle(prepared):
+    """Its letters are independent and uniform: with G + C of mean ½ and variance 1/4L, Bayes' rule is a normal law.
+
+    The mean is ½ + 0.2 · v/(v + 0.05²), v = 1/4L. Particles reach it but for O(1/P); slopes go further, each site as if
+    it were alone. Strength 0 is the unguided sample, bit by bit.
+    """
+    study, data = prepared
+    flow = PosteriorFlow(network="cnn", width=8, depth=1, kernel=3)
+    model = MotifStudy(study.data, Steer(gc=0.7), architecture=flow).model(data)
+    cond, known = study.conditions(data, range(200)), {"steps": 16}
+
+    def share(**settings):
+        x = model.sample(200, cond, sample_generators(0, 0, 200), **known, **settings).x
+        return x, float(((x == 1) | (x == 2)).double().mean())
+
+    (plain, none), (same, _), (_, sloped), (_, chosen) = (
+        share(), share(guidance=0.0), share(guidance=1.0), share(guidance=1.0, particles=32)
+    )  # fmt: skip
+    variance = 1 / (4 * plain.shape[1])
+    exact = 0.5 + 0.2 * variance / (variance + 0.05**2)
+    assert torch.equal(plain, same)
+    assert none == pytest.approx(0.5, abs=4 * math.sqrt(variance / 200))
+    assert chosen == pytest.approx(exact, abs=4 * math.sqrt(variance / 200) + 0.02)
+    assert exact - 0.02 < sloped < 0.75
