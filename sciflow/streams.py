@@ -75,9 +75,10 @@ class Streams(Sequence[torch.Generator]):
         return self.single[index]
 
     def repeated(self, rows: int) -> "Streams":
-        """Streams of ``rows`` rows a sample, one behind the other; none is that of the sample itself."""
+        """Streams of ``rows`` rows a sample, one behind the other; none is the sample's own, or was given before."""
         many = Streams(self.seed, 0, 0, self.device)
-        many.samples, many.calls = (of.repeat_interleave(rows) for of in (self.samples, self.calls))
+        many.samples, many.calls = (of.repeat_interleave(rows) for of in (self.samples, self.calls << 16))
+        self.calls += 1
         many.rows = torch.arange(1, rows + 1, device=self.device).repeat(len(self))
         many.single = self.single
         return many

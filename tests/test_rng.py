@@ -43,8 +43,10 @@ def test_rows_of_a_sample_are_from_its_own_stream(streams):
 
 def test_rows_of_a_sample_are_not_its_own_draws():
     streams = sample_generators(1, 0, 3)
-    drawn = torch.cat([uniform(6, 3, generator=repeated(streams, 2)), uniform(3, 3, generator=streams)])
-    assert drawn.unique().numel() == drawn.numel()
+    rows = [repeated(streams, 2), repeated(streams, 2)]
+    drawn = [uniform(6, 3, generator=many, dtype=torch.float64) for many in rows for _ in range(3)]
+    drawn += [uniform(3, 3, generator=streams, dtype=torch.float64) for _ in range(3)]
+    assert torch.cat(drawn).unique().numel() == sum(part.numel() for part in drawn)
 
 
 def test_letters_have_their_probabilities():

@@ -43,7 +43,8 @@ def feynman_kac(
         x0: sources ``(B, P, L)`` or ``(B, P, L, K)``.
         reward: r of tokens ``(rows, L)``; at the end, of the state itself, or of its most probable letters.
         draws: M; none of the network.
-        hooks, cond: as for :func:`sample_posterior`; conditions have B rows, hooks see P·B.
+        hooks, cond: as for :func:`sample_posterior`; conditions have B rows; hooks see P·B, and so do their
+            generators, ``repeated(generator, P)``.
         generator: with a sequence, sample i and its particles are drawn from generator i alone.
 
     Returns:
