@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..nets.rotary import Rotary, turned
+
 __all__ = ["Memory", "SequenceSetTransformer"]
 
 _Pair = tuple[Tensor, Tensor]
@@ -43,7 +45,6 @@ class SequenceSetTransformer(nn.Module):
     """
 
     forbidden: Tensor
-    rates: Tensor
 
     def __init__(self, allowed: Tensor, width: int = 64, depth: int = 3, heads: int = 4, dropout: float = 0.0) -> None:
         super().__init__()
@@ -54,10 +55,8 @@ class SequenceSetTransformer(nn.Module):
         self.follows = nn.Embedding(self.end + 2, width)  # of homologues: the letter to come, the one that is asked for
         self.layers = nn.ModuleList(_Layer(width, heads, dropout) for _ in range(depth))
         self.outward = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, self.end + 1))
-        size = width // heads
         self.register_buffer("forbidden", torch.cat([~allowed, torch.tensor([False])]), persistent=False)
-        rates = 1000.0 ** (-torch.arange(0, size, 2).double() / size)
-        self.register_buffer("rates", rates, persistent=False)
+        self.rotary = Rotary(width // heads)
 
     def remember(self, context: Tensor) -> Memory:
         """Homologues ``(P, n, L)``, each encoded by itself."""
@@ -116,8 +115,7 @@ class SequenceSetTransformer(nn.Module):
 
     def _turn(self, start: int, stop: int) -> Tensor:
         """Cosines and sines (2, T, size/2) of the places from ``start`` on."""
-        angle = torch.arange(start, stop, device=self.rates.device)[:, None] * self.rates
-        return torch.stack([angle.cos(), angle.sin()]).to(self.embed.weight.dtype)
+        return self.rotary(start, stop).to(self.embed.weight.dtype)
 
 
 class _Layer(nn.Module):
@@ -160,17 +158,11 @@ class _Attention(nn.Module):
     def project(self, h: Tensor, turn: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values (B, heads, T, size), the first two turned by their places."""
         query, key, value = self.inward(self.norm(h)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        return _turned(query, turn), _turned(key, turn), value
+        return turned(query, turn), turned(key, turn), value
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
         found = nn.functional.scaled_dot_product_attention(query, key, value, mask)
         return self.outward(found.transpose(1, 2).flatten(2))
-
-
-def _turned(x: Tensor, turn: Tensor) -> Tensor:
-    cos, sin = turn.to(x.dtype)
-    a, b = x.chunk(2, -1)
-    return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
 
 
 def _behind(pair: list[Tensor], memory: _Pair | None, room: _Pair | None, place: int) -> list[Tensor]:

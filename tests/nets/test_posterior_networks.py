@@ -23,8 +23,9 @@ def kind(request: pytest.FixtureRequest) -> type:
     return NETWORKS[request.param]
 
 
-def test_padding_changes_nothing(kind: type) -> None:
-    net = network(kind, classes=2, features=2)
+@pytest.mark.parametrize("places", [0, 14])
+def test_padding_changes_nothing(kind: type, places: int) -> None:
+    net = network(kind, classes=2, features=2, places=places)
     lengths, longest = [5, 11, 8], 14
     x, profile = torch.randn(3, longest, 3, dtype=F64), torch.randn(3, longest, 2, dtype=F64)
     t, label = torch.rand(3, dtype=F64), torch.tensor([0, 1, 2])
