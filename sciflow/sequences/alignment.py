@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..errors import InputError, require_above
 from ..rng import step_generator
-from ..study import Evaluation, finite
+from ..study import Evaluation, finite, read_meta
 from ..training import Model, Samples, TensorsDataset, load_tensors, save_tensors, split_clusters
 from .alphabet import GAP, Alphabet
 from .autoregressive import Autoregressive
@@ -113,14 +113,14 @@ class AlignmentStudy:
     def model(self, data: Path) -> Model:
         if self.architecture is None:
             raise InputError("model: none chosen; say model=posterior_flow")
-        x, meta = load_tensors(data / "val.safetensors")["x"], _meta(data)
+        x, meta = load_tensors(data / "val.safetensors")["x"], read_meta(data)
         model: Model = self.architecture.build(len(meta["letters"]), x.shape[1], aligned=True)
         return model
 
     def write(self, samples: Samples, out: Path, data: Path) -> None:
         """``samples.fasta`` (without gaps) and ``samples.sto`` (aligned, with the consensus structure)."""
         assert isinstance(samples.x, Tensor)
-        meta = _meta(data)
+        meta = read_meta(data)
         rows = Alphabet(meta["letters"]).decode(samples.x)
         names = [f"sample_{i:05d}" for i in range(len(rows))]
         write_fasta(names, [row.replace(GAP, "") for row in rows], out / "samples.fasta")
@@ -132,7 +132,7 @@ class AlignmentStudy:
         Distances between laws are to the training rows, for all of them.
         """
         assert isinstance(samples.x, Tensor)
-        meta = _meta(data)
+        meta = read_meta(data)
         pairs = torch.tensor(consensus_pairs(meta["structure"] or "")).view(-1, 2)
         train, test = (load_tensors(data / f"{split}.safetensors") for split in ("train", "test"))
         baselines = {
@@ -147,11 +147,6 @@ class AlignmentStudy:
             logp["samples"] = samples.test_logp.double()
         metrics = alignment_metrics(rows, logp, test["cluster"])
         return Evaluation(finite(metrics), *alignment_figures(rows, meta["structure"]))
-
-
-def _meta(data: Path) -> dict[str, Any]:
-    meta: dict[str, Any] = json.loads((data / "meta.json").read_text())
-    return meta
 
 
 def _distinct(family: Family, gaps: float) -> tuple[list[int], list[str], list[str], int]:
