@@ -87,6 +87,16 @@ class MotifJudge:
         metrics["diversity"] = Metric(unlike, n=n, floor=most, reference=usual, unit=unit)
         return metrics
 
+    def divergence(self, test: Tensor, label: Tensor, logp: Tensor) -> Metric:
+        """``E[log p(x | c) − log q(x | c)]`` in nats, KL of the model q from the law; from above if ``logp`` is a bound.
+
+        The floor is that of background letters, without a motif.
+        """
+        true = self.grammar.log_prob(test).gather(1, label[:, None])[:, 0]
+        excess, plain = true - logp.double(), true - self.grammar.background.log()[test].sum(1)
+        error = float(excess.std() / len(test) ** 0.5)
+        return Metric(float(excess.mean()), error, len(test), float(plain.mean()), reference=0.0, unit="nats")
+
     def hit_figure(self, x: Tensor, label: Tensor, test: Tensor, test_label: Tensor) -> tuple[Figure, str]:
         """Hits of each class."""
         figure = Figure(figsize=(7, 3.6), layout="constrained")

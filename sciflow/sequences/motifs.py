@@ -178,6 +178,8 @@ class MotifStudy:
             float(away.mean()), n=len(away), reference=float(fresh.mean()), unit=f"of {x.shape[1]} letters differ"
         )
         metrics["copies"] = Metric(float((away == 0).double().mean()), n=len(away), reference=0.0)
+        if samples.test_logp is not None:
+            metrics["divergence"] = judge.divergence(test["x"], test["label"], samples.test_logp)
         drawn = {
             "hits": judge.hit_figure(x, label, test["x"], test["label"]),
             "logos": judge.logo_figure(x, label),

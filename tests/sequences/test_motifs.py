@@ -191,6 +191,17 @@ def test_copies_and_collapse_are_told(prepared):
     assert metrics["diversity"].reference > 0.6
 
 
+def test_the_divergence_of_a_density_is_from_the_law(prepared):
+    """Of the law itself it is zero, of background letters its floor: the information of the motif."""
+    study, data = prepared
+    test, law = load_tensors(data / "test.safetensors"), study.grammar(data)
+    own = law.log_prob(test["x"]).gather(1, test["label"][:, None])[:, 0]
+    judge = MotifJudge(law, 0.01)
+    assert judge.divergence(test["x"], test["label"], own).value == pytest.approx(0, abs=1e-12)
+    m = judge.divergence(test["x"], test["label"], law.background.log()[test["x"]].sum(1))
+    assert m.value == m.floor > 5
+
+
 def test_diversity_is_the_mean_over_pairs():
     x = torch.randint(4, (7, 60), generator=step_generator(7))
     pairs = [float((a != b).double().mean()) for a, b in itertools.combinations(x, 2)]
