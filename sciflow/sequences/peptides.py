@@ -164,7 +164,7 @@ class PeptideStudy:
 
 def digest(protein: str) -> list[str]:
     """The pieces that trypsin leaves of a protein: cut after K and R, but not before P (Keil 1992)."""
-    return re.findall(r".+?(?:[KR](?!P)|$)", protein)
+    return re.findall(r".*?[KR](?!P)|.+$", protein)
 
 
 def encoded(peptides: Sequence[str], width: int) -> tuple[Tensor, Tensor]:
