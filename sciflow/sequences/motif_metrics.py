@@ -88,7 +88,7 @@ class MotifJudge:
         return metrics
 
     def divergence(self, test: Tensor, label: Tensor, logp: Tensor) -> Metric:
-        """``E[log p(x | c) − log q(x | c)]`` in nats, KL of the model q from the law; from above if ``logp`` is a bound.
+        """``E[log p(x | c) − log q(x | c)]`` in nats, KL of the model q from the law; from above if it is a bound.
 
         The floor is that of background letters, without a motif.
         """
