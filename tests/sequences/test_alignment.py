@@ -284,7 +284,7 @@ def test_through_the_pipeline(tmp_path: Path) -> None:
     """From a file to a report by settings; the samples are written with what was prepared."""
     write_stockholm([f"s{i}" for i in range(40)], hairpins(40), HAIRPIN, tmp_path / "family.sto")
     tiny = ["model.width=8", "model.heads=1", "model.depth=1", "trainer.steps=2", "trainer.batch_size=8"]
-    tiny += ["sampler.n=6", "sampler.steps=2", "data.held_out=0.2"]
+    tiny += ["sampler.n=6", "sampler.steps=2", "data.held_out=0.2", "likelihood=true"]
     config = load_config("trna", [*tiny, f"data.path={tmp_path / 'family.sto'}"])
     prepare(config, tmp_path / "data")
     train(config, tmp_path / "data", tmp_path / "model")
