@@ -120,7 +120,7 @@ class SequenceModel(Model):
         """Cross-entropy of tokens ``x (B, L)``; where sources come with them, a share of the times is 0."""
         cond = {name: value for name, value in batch.items() if name not in ("x", "x0", "weight")}
         x1 = batch["x"]
-        like = torch.ones(len(x1), device=x1.device)
+        like = next(self.parameters()).new_ones(len(x1))
         if "label" in cond and self.training and self.unlabelled:
             hidden = uniform(len(x1), generator=generator, device=x1.device) < self.unlabelled
             cond["label"] = cond["label"].masked_fill(hidden, self.field.none)

@@ -128,6 +128,13 @@ def test_sample_i_is_the_same_in_any_batch(name: str, step: str) -> None:
     assert whole.x.shape == (5, 6)
 
 
+def test_all_is_in_the_precision_of_the_weights(name: str) -> None:
+    flow = model(name).double()
+    assert flow.loss({"x": torch.tensor([[0, 1], [2, 2]])}, torch.Generator().manual_seed(0)).dtype == torch.float64
+    drawn = flow.sample(2, generator=sample_generators(0, 0, 2), steps=2)
+    assert drawn.x0 is None or drawn.x0.dtype in (torch.float64, torch.long)
+
+
 def test_sources_come_with_samples_where_there_are_any(name: str) -> None:
     flow = model(name)
     drawn = flow.sample(4, generator=sample_generators(0, 0, 4), steps=3)
