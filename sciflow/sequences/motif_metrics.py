@@ -131,6 +131,8 @@ class MotifJudge:
             logo(axes[c, 0], block.columns, DNA, _KNOWN)
             if len(found):
                 logo(axes[c, 1], one_hot(found, len(DNA)).double().mean(0), DNA, len(found))
+            for ax in axes[c]:
+                ax.xaxis.get_major_locator().set_params(integer=True)
             axes[c, 0].set_title(f"{block.name}, planted", fontsize="medium")
             axes[c, 1].set_title(f"{len(found)} of {len(own)} samples", fontsize="medium")
         return figure, (
