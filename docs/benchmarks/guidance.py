@@ -47,6 +47,7 @@ def draw(by_label: dict[float, dict[str, float]], by_gc: dict[float, dict[str, f
             ax.axhline(test[name], color=colour, ls=":", lw=1)
         ax.set(xlabel="strength γ", title=title, ylim=(0, 1.03))
         ax.set_xscale("symlog", linthresh=0.5)
+        ax.set_xlim(-0.1, 9)
         ax.set_xticks(STRENGTHS, [f"{s:g}" for s in STRENGTHS])
     right.axhline(gc, color="black", ls="--", lw=1, label="asked for")
     left.set_ylabel("share (dotted: held-out data)")
@@ -93,7 +94,7 @@ def main() -> None:
 
     known = towards_label[0.0][1]
     shown = [title for name, title in SHOWN.items() if name in known]
-    columns = ["strength γ", *shown, "network calls", "ms of one thread a sample"]
+    columns = ["strength γ", *shown, "network calls of a sample", "ms of one thread a sample"]
     ends = ["held-out data", *(f"{known[name]:.3f}" for name in SHOWN if name in known), "", ""]
     size = f"{args.n} samples of {test['x'].shape[1]} letters, {args.steps} steps, {study.architecture.path}"
     table(
