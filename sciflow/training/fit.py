@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["TrainerConfig", "fit"]
 
 ROWS = 200  # rows of history.csv
-VALIDATIONS = 20  # times the validation loss is computed
+VALIDATIONS = 20  # times the validation loss is computed, at most
 VALIDATION_SAMPLES = 4096  # samples it is computed on; fewer are taken several times, with other noise
 FEWEST = 256  # of them, however short the training
 PRECISIONS = ("32-true", "64-true", "bf16-mixed")  # float16 would need the scaler's state in the checkpoint
@@ -43,7 +43,7 @@ class TrainerConfig:
     """How a model is fitted.
 
     Attributes:
-        steps: optimizer steps.
+        steps: optimizer steps. The validation loss is computed 20 times, of short trainings down to 5 times.
         batch_size: samples a step, over all devices together.
         lr: learning rate of AdamW at its highest: linear warm-up, then a cosine down to 0.
         weight_decay: of AdamW.
@@ -94,6 +94,12 @@ class TrainerConfig:
         warm = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
         return self.lr * warm * 0.5 * (1 + math.cos(math.pi * step / self.steps))
 
+    @property
+    def validate_every(self) -> int:
+        """Steps between validations: 5 to 20 in all, the fewer the fewer samples training takes."""
+        most = min(VALIDATIONS, max(5, 4 * self.steps * self.batch_size // FEWEST))
+        return -(-self.steps // most)
+
 
 def fit(
     model: Model,
@@ -141,7 +147,7 @@ def fit(
     batches = loader(dataset, order, model.coupler, seed, trainer.workers)
 
     began, saved_at = time.monotonic() - run.seconds, time.monotonic()
-    row_every, validate_every = max(1, trainer.steps // ROWS), max(1, trainer.steps // VALIDATIONS)
+    row_every, validate_every = max(1, trainer.steps // ROWS), trainer.validate_every
     module.train()
     devices = [fabric.device] if fabric.device.type == "cuda" else []
     with (

@@ -121,6 +121,19 @@ def test_best_weights_are_those_of_the_lowest_validation_loss(dataset: Safetenso
     assert torch.equal(best, resumed)  # from the checkpoint of the last step
 
 
+@pytest.mark.parametrize(("steps", "batch_size", "times"), [(30, 4, 5), (39, 256, 20), (410, 256, 20), (3, 4, 3)])
+def test_validations_are_few(
+    dataset: SafetensorsDataset, tmp_path: Path, steps: int, batch_size: int, times: int
+) -> None:
+    """At most 20, and 5 where training is so short that they would take most of its time; one is the last step's."""
+    trainer = TrainerConfig(steps=steps, batch_size=batch_size)
+    fit(Location(), dataset, trainer, tmp_path, val=dataset)
+    with (tmp_path / "history.csv").open(newline="") as file:
+        known = [int(row["step"]) for row in csv.DictReader(file) if row["val_loss"]]
+    assert known[-1] == steps
+    assert times - 1 <= len(known) <= times
+
+
 @pytest.mark.parametrize("validated", [True, False])
 def test_kept_weights_are_the_best_where_validation_says_so(
     dataset: SafetensorsDataset, tmp_path: Path, validated: bool
