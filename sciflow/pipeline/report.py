@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-__all__ = ["beside_error", "metric_rows", "save_figure", "training_curve", "with_error", "write_table"]
+__all__ = ["beside_error", "known_error", "metric_rows", "save_figure", "training_curve", "with_error", "write_table"]
 
 COLUMNS = ("metric", "value", "n", "floor", "reference", "published", "unit")
 
@@ -25,7 +25,7 @@ def training_curve(history: Path) -> Figure:
         steps, losses = [int(r["step"]) for r in validated], [float(r["val_loss"]) for r in validated]
         axes.plot(steps, losses, "o-", color="#D55E00", markersize=3, label="validation (averaged weights)")
     axes.set(xlabel="optimizer step", ylabel="loss")
-    axes.legend(frameon=False)
+    figure.legend(frameon=False, loc="outside upper center", ncols=2)
     return figure
 
 
@@ -41,9 +41,9 @@ def metric_rows(metrics: dict[str, dict[str, Any]]) -> list[list[str]]:
     """
     rows = [list(COLUMNS)]
     for name, m in metrics.items():
-        n = "" if m["n"] is None else str(m["n"])
-        beside = [beside_error(m.get(key), m["error"]) for key in ("floor", "reference", "published")]
-        rows.append([name, with_error(m["value"], m["error"]), n, *beside, m["unit"] or ""])
+        n, error = "" if m["n"] is None else str(m["n"]), known_error(m["value"], m["error"])
+        beside = [beside_error(m.get(key), error) for key in ("floor", "reference", "published")]
+        rows.append([name, with_error(m["value"], error), n, *beside, m["unit"] or ""])
     return rows
 
 
@@ -66,6 +66,11 @@ def beside_error(value: float | None, error: float | None) -> str:
 
 def _decimals(error: float | None) -> int | None:
     return max(0, 1 - math.floor(math.log10(error))) if error else None
+
+
+def known_error(value: float, error: float | None) -> float | None:
+    """The error, 0 where it is of rounding."""
+    return 0.0 if error is not None and error < 1e-9 * abs(value) else error
 
 
 def write_table(metrics: dict[str, dict[str, Any]], path: Path) -> None:

@@ -9,12 +9,13 @@ from typing import Any
 
 from ..boltzmann.logweights import FEW
 from ..errors import InputError
-from .report import beside_error, metric_rows, with_error
+from .report import beside_error, known_error, metric_rows, with_error
 
 __all__ = ["comparison", "summary"]
 
 _GAINED = "nat"  # unit of metrics that say how much worse than the truth a density is
 HIDDEN = {"config.yaml", "meta.json", "samples.safetensors", "timing.json"}
+HANDFUL = 6  # files that are listed one by one
 BESIDE = ("samples/timing.json", "self_consistency.json")  # metrics that `evaluate` did not make
 
 
@@ -29,15 +30,26 @@ def summary(folder: Path) -> str:
         lines += ["", f"{few} effective {samples} of {ess['n']}: no reweighted number is an estimate"]
 
     natives = sorted((folder / "samples").glob("*")) if (folder / "samples").is_dir() else []
-    places = {
+    places: dict[str, Sequence[Path | str]] = {
         "report": [path for path in [folder.parent / "report.html"] if path.exists()],
-        "samples": [path for path in natives if path.name not in HIDDEN and not path.name.startswith(".")],
+        "samples": _few([path for path in natives if path.name not in HIDDEN and not path.name.startswith(".")]),
         "figures": sorted((folder / "figures").glob("*.png")),
         "metrics": [folder / "metrics.json"],
     }
     lines += ["", *(f"{name:8s} {path}" for name, paths in places.items() for path in paths)]
     title = f"{folder}: study {content['study']}, seed {content['seed']}, sciflow {content['version']}"
     return "\n".join([title, "", *lines])
+
+
+def _few(paths: Sequence[Path]) -> list[str]:
+    """Files one by one; beyond a handful of a kind, the folder and how many they are."""
+    kinds: dict[str, list[Path]] = {}
+    for path in paths:
+        kinds.setdefault(path.suffix, []).append(path)
+    lines: list[str] = []
+    for suffix, of in kinds.items():
+        lines += map(str, of) if len(of) <= HANDFUL else [f"{of[0].parent}/*{suffix} ({len(of)} files)"]
+    return lines
 
 
 def comparison(folders: Sequence[Path]) -> str:
@@ -63,14 +75,15 @@ def comparison(folders: Sequence[Path]) -> str:
 def _cells(seeds: Sequence[dict[str, Any]]) -> list[str]:
     """Value, n, floor, gain, reference, published and unit of one metric over the seeds of a run."""
     first, alone = seeds[0], len(seeds) == 1
+    error = known_error(first["value"], first["error"])
     floors = [(m["value"], m["floor"]) for m in seeds if m["floor"] is not None]
     gain = _spread([floor - value for value, floor in floors]) if first["unit"] == _GAINED else ""
 
     def number(key: str) -> str:
         known = [m[key] for m in seeds if m.get(key) is not None]
-        return beside_error(known[0], first["error"]) if alone and known else _spread(known)
+        return beside_error(known[0], error) if alone and known else _spread(known)
 
-    value = with_error(first["value"], first["error"]) if alone else _spread([m["value"] for m in seeds])
+    value = with_error(first["value"], error) if alone else _spread([m["value"] for m in seeds])
     n = sorted({m["n"] for m in seeds if m["n"] is not None})
     sizes = "–".join(map(str, n if len(n) < 2 else (n[0], n[-1])))
     return [value, sizes, number("floor"), gain, number("reference"), number("published"), first["unit"] or ""]

@@ -52,6 +52,21 @@ def test_a_reference_has_the_digits_of_the_error() -> None:
     assert metric_rows({"log_z": metric | {"error": 12.0}})[1][1] == "165 ± 12"
 
 
+def test_errors_of_rounding_widen_no_table() -> None:
+    metric = {"value": 10 / 69, "error": 2.8e-17, "n": 3, "floor": 30 / 31, "reference": None, "unit": None}
+    assert metric_rows({"share": metric})[1][:4] == ["share", "0.1449 ± 0", "3", "0.9677"]
+
+
+def test_more_than_a_handful_of_files_are_counted(tmp_path: Path) -> None:
+    folder = _run(tmp_path / "a", 0.8, None)
+    (folder / "samples").mkdir()
+    for name in ("all.fasta", *(f"{i}.{suffix}" for i in range(7) for suffix in ("pdb", "cif"))):
+        (folder / "samples" / name).touch()
+    said = [line.split(maxsplit=1)[1] for line in summary(folder).splitlines() if line.startswith("samples")]
+    where = folder / "samples"
+    assert sorted(said) == [f"{where}/*.cif (7 files)", f"{where}/*.pdb (7 files)", f"{where}/all.fasta"]
+
+
 def test_a_floor_below_the_error_keeps_two_digits() -> None:
     """1/N is not its double because an effective share is known to 0.007 only."""
     metric = {"value": 0.93, "error": 0.077, "n": 2000, "floor": 0.0005, "reference": 0.0, "unit": "fraction"}
