@@ -37,7 +37,7 @@ def same_study(config: Config, data: Path) -> None:
         made, asked = (name.rpartition(".")[2] for name in (made, asked))
         raise InputError(
             f"{data}: prepared by {made}, and the settings (study {config.name}) are of {asked}: "
-            "data and model belong to different studies"
+            f"prepare data of {config.name}, or name the study of these data"
         )
 
 

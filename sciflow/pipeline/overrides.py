@@ -72,6 +72,8 @@ def set_key(typed: DictConfig, key: str, value: Any) -> None:
         wanted = getattr(hint, "__name__", str(hint)) if hint is not Any else _first_line(error)
         if wanted == "List" and not isinstance(value, list):
             wanted = f"a list, such as {key}=[{value}]"
+        elif wanted in ("int", "float", "bool") and node[last] is not None:
+            wanted += f", such as {key}={node[last]}"
         raise InputError(f"{key}={value!r}: expected {wanted}") from error
 
 

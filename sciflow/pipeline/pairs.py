@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,12 @@ def keep_pairs(study: Study, samples: Samples, data: Path) -> Tensor:
     if kept.shape != (total,):
         raise ValueError(f"{type(study).__name__}.keep: {tuple(kept.shape)} for {total} samples")
     if kept.sum() < FEWEST:
-        raise InputError(f"rectify: {int(kept.sum())} of {total} pairs are kept; draw more (n=…), or train longer")
+        said = f"rectify: {int(kept.sum())} of {total} pairs are kept, {FEWEST} are needed: draw more (n=…)"
+        if not kept.all():
+            said += ", or train longer"
+        if not kept.all() and hasattr(study, "rectify"):
+            said += f"; the filter is study.rectify: {', '.join(f.name for f in fields(study.rectify))}"
+        raise InputError(said)
     return kept
 
 

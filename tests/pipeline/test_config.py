@@ -34,7 +34,7 @@ def test_file_names_need_no_quotes(gaussian: str, name: str) -> None:
         ("dat.path=x", r"unknown key 'dat\.path': did you mean 'data'"),
         ("data.pth=x", r"unknown key 'study\.data\.pth': did you mean 'path'"),
         ("trainer.lr=fast", r"trainer\.lr='fast': expected float"),
-        ("n=2.5", r"sampler\.n=2\.5: expected int"),
+        ("n=2.5", r"sampler\.n=2\.5: expected int, such as sampler\.n=1000"),
         ("n=", r"sampler\.n='': expected int"),
         ("n=1,2", r"sampler\.n='1,2': expected int"),
         ("seed=one", r"seed='one': expected int"),

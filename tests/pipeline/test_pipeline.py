@@ -108,7 +108,9 @@ def test_data_of_another_study_are_refused(tiny: Config, trained: Path) -> None:
     meta = json.loads((trained / "data/meta.json").read_text())
     meta["config"]["_target_"] = "sciflow.molecules.PeptideStudy"
     (trained / "data/meta.json").write_text(json.dumps(meta))
-    with pytest.raises(InputError, match=r"prepared by PeptideStudy, and .* are of EnergyStudy: data and model"):
+    with pytest.raises(
+        InputError, match=r"prepared by PeptideStudy, and .* are of EnergyStudy: prepare data of gaussian"
+    ):
         pipeline.sample(config, trained / "data", trained / "model", trained / "samples")
     pipeline.train(tiny, trained / "data", trained / "again")  # of a file of one's own
 

@@ -67,9 +67,16 @@ def test_a_study_keeps_what_it_likes(
     assert meta["pairs"] == {"drawn": 40, "kept": 20, "filter": "GaussianStudy.keep, of the geometry alone", "nfe": 1}
 
     monkeypatch.setattr(study, "keep", lambda self, samples, data: samples.x[:, 0] > 1e6)
-    with pytest.raises(InputError, match="0 of 40 pairs are kept"):
+    monkeypatch.setattr(study, "rectify", SamplerConfig(), raising=False)  # any dataclass
+    said = (
+        r"0 of 40 pairs are kept, 10 are needed: draw more \(n=…\), or train longer; the filter is study\.rectify: n, b"
+    )
+    with pytest.raises(InputError, match=said):
         _rectify(tiny, trained, "none")
     assert not (trained / "none").exists()
+    monkeypatch.setattr(study, "keep", lambda self, samples, data: samples.x[:, 0] < 1e6)
+    with pytest.raises(InputError, match=r"4 of 4 pairs are kept, 10 are needed: draw more \(n=…\)$"):
+        _rectify(replace(tiny, sampler=SamplerConfig(n=4, batch_size=4)), trained, "few")
 
 
 def test_samples_are_conditioned_on_the_training_split(
