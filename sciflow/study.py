@@ -68,7 +68,8 @@ class Study(Protocol):
 
     Optional, and looked for by name: ``sources``, the data sets that ``prepare`` needs; ``conditions(data, indices,
     split="test") -> dict``, what the samples ``indices`` are conditioned on, tensors (and states) with a row each;
-    ``trajectory(model, samples, out)``, which writes how samples came about.
+    ``trajectory(model, samples, out)``, which writes how samples came about; ``unlearnt(trained) -> str``, the setting
+    without which a model was trained, by the study's settings ``trained``, and which its samples ask for.
     """
 
     def prepare(self, raw: Path | None, out: Path) -> None:
@@ -81,7 +82,7 @@ class Study(Protocol):
         """A field or a flow, untrained, with its path, coupling, objective and prior."""
 
     def write(self, samples: Samples, out: Path) -> None:
-        """Samples as files of the field's own formats in ``out``; a third argument, ``data``, is the prepared folder."""
+        """Samples as files of the field's formats in ``out``; a third argument, ``data``, is the prepared folder."""
 
     def evaluate(self, samples: Samples, data: Path) -> Evaluation:
         """Metrics and figures, each beside its reference and its floor."""

@@ -28,7 +28,7 @@ from ..errors import InputError
 from ..study import Evaluation
 from ..training import Model, Samples, fit, load_tensors, stream
 from . import blocks
-from .config import Config
+from .config import Config, read_config
 from .fetch import fetch
 from .identity import check_files, checksums, identity, same_study
 from .outputs import digest, fingerprint, finished, publish
@@ -125,6 +125,7 @@ def sample(
     torch.set_num_threads(config.trainer.threads)
     folder = _state(out, state) / f"sample-{drawn_from}"
     trained = load_model(config, data, model)
+    _say_unlearnt(config, model)
     samples = blocks.draw(trained, config.sampler, config.seed, folder, conditions)
     if config.sampler.likelihood:
         held_out = config.study.dataset(data, "test")
@@ -209,6 +210,17 @@ def _conditions(config: Config, data: Path, *split: str) -> blocks.Conditions | 
     """What samples are conditioned on, where the study has a say; of the split that it takes them from, or of one."""
     say = getattr(config.study, "conditions", None)
     return say and (lambda indices: say(data, indices, *split))
+
+
+def _say_unlearnt(config: Config, model: Path) -> None:
+    """A line, where a study says that the model was trained without what its samples are asked for."""
+    settings = model / "config.yaml"
+    if hasattr(config.study, "unlearnt") and settings.is_file():
+        lacking = config.study.unlearnt(read_config(settings).tree["study"])
+        if lacking:
+            print(
+                f"sample: {model} was trained with study.{lacking}=0: nothing promises that it works", file=sys.stderr
+            )
 
 
 def _untrained(config: Config, data: Path) -> Model:

@@ -1,7 +1,7 @@
 """Backbones of proteins: learnt from a folder of structures, drawn at any length, or around a motif."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,14 @@ class BackboneStudy:
             if length < 4:
                 raise InputError(f"study.lengths={self.lengths}: {length} residues are no protein; give 4 or more")
         if self.motif.pdb and not self.motif.guidance and not self.tasks.get("motif"):
-            raise InputError("study.motif: is held by models trained with tasks.motif=1; else give motif.guidance=1")
+            raise InputError(
+                "study.motif: is held by models trained with tasks.motif=1; of others give motif.guidance=1"
+            )
+
+    def unlearnt(self, trained: Mapping[str, Any]) -> str:
+        """What samples are to hold that training with the settings ``trained`` did not show the model, or nothing."""
+        held = self.motif.pdb and not self.motif.guidance
+        return "" if not held or trained.get("tasks", {}).get("motif") else "tasks.motif"
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -92,8 +99,10 @@ class BackboneStudy:
         return SE3()
 
     def prepare(self, raw: Path | None, out: Path) -> None:
-        self.motif.read()  # a wrong one is refused before the training
-        found, dropped, notes = self.data.read(raw)
+        motif = self.motif.read()  # a wrong one is refused before the training
+        if motif and self.lengths:
+            motif.check(min(self.lengths))
+        found, left_out = self.data.read(raw)
         clusters = cluster([chain.sequence for chain in found])
         parts = {name: [0] for name in ("train", "val", "test")}
         if len(found) > 1:
@@ -105,14 +114,15 @@ class BackboneStudy:
             kept = {key: rows[key] for key in ("mask", "chain")}
             save_tensors({"x": x, **kept, "residue_index": _counted(rows["mask"])}, out / f"{name}.safetensors")
         train = [found[i] for i in parts["train"]]
+        if motif and not self.lengths:
+            motif.check(min(map(len, train)))
         spread = torch.cat([ca - ca.mean(0) for ca in (chain.atoms[:, 1] for chain in train)])
         meta = {
             "units": {"length": "nm"},
             "chains": {name: [f"{found[i].name}_{found[i].id}" for i in part] for name, part in parts.items()},
             "clusters": {name: len({clusters[i] for i in part}) for name, part in parts.items()},
             "split": "by clusters of sequences" if len(found) > 1 else "one chain, in every split",
-            "chains dropped": dict(dropped),
-            "left out of files": notes,
+            **left_out,
             "scale": float(spread.square().mean().sqrt()),
             "lengths": sorted(len(chain) for chain in train),
         }
@@ -141,6 +151,7 @@ class BackboneStudy:
         if motif is None:
             return cond
         place = torch.zeros_like(mask)
+        types = torch.full_like(cond["residue_index"], AMINO_ACIDS.index("G"))
         x = padded(
             {"translation": torch.zeros(*mask.shape, 3), "rotation": torch.zeros(*mask.shape, 4)},
             torch.zeros_like(mask),
@@ -149,6 +160,8 @@ class BackboneStudy:
             places = motif.place(length, step_generator(self.seed, _DRAWN + 1, i))
             place[row, places] = True
             x["translation"][row, places], x["rotation"][row, places] = motif.translation, motif.rotation
+            types[row, places] = motif.aatype
+        cond |= {"residue_type": types}  # for files alone
         if self.motif.guidance:
             return cond | {"x": x, "motif": place, "guidance": torch.full((len(mask),), self.motif.guidance)}
         return cond | {"x": x, "known_frames": place}
@@ -159,12 +172,17 @@ class BackboneStudy:
         return known[int(torch.randint(len(known), (1,), generator=step_generator(self.seed, _DRAWN, i)))]
 
     def write(self, samples: Samples, out: Path) -> None:
-        """Each sample as PDB and mmCIF, of glycines: a backbone has no types."""
+        """Each sample as PDB and mmCIF, of glycines but for a motif: a backbone has no types. And where motifs lie."""
         folder = out / "samples"
         folder.mkdir()
-        for chain in chains(*_state(samples)):
+        found = chains(*_state(samples), (samples.cond or {}).get("residue_type"))
+        for chain in found:
             for suffix in ("pdb", "cif"):
                 write_structure([chain], folder / f"{chain.name}.{suffix}")
+        place = _motif(samples)
+        if place is not None:
+            rows = [f"{chain.name},{_segments(there)}\n" for chain, there in zip(found, place, strict=True)]
+            (out / "motifs.csv").write_text("sample,residues\n" + "".join(rows))
 
     def trajectory(self, model: Model, samples: Samples, out: Path) -> None:
         """The way of the first sample from noise, at the times in ``out`` if any, as the models of trajectory.pdb."""
@@ -178,7 +196,8 @@ class BackboneStudy:
         chosen = out / "grid.safetensors"
         grid = load_tensors(chosen)["t"] if chosen.is_file() else None
         states = model.trajectory(x0, cond, steps=samples.nfe, grid=grid)
-        of = cond["mask"].cpu(), cond["residue_index"].cpu()
+        types = cond["residue_type"].cpu() if "residue_type" in cond else None
+        of = cond["mask"].cpu(), cond["residue_index"].cpu(), types
         models = [chains({name: value.cpu() for name, value in x.items()}, *of) for x in states]
         write_trajectory(models, out / "trajectory.pdb")
 
@@ -188,18 +207,22 @@ class BackboneStudy:
 
     def evaluate(self, samples: Samples, data: Path) -> Evaluation:
         drawn, train, test = Backbones.of_state(*_state(samples)), _natives(data, "train"), _natives(data, "test")
-        figures, captions = backbone_figures(drawn, train, test)
+        figures, captions = backbone_figures(drawn, train, test, _motif(samples))
         metrics = backbone_metrics(drawn, train, test, most=self.evaluation.compared, seed=self.seed)
         return Evaluation(metrics | motif_metrics(samples), figures, captions)
 
 
-def chains(x: dict[str, Tensor], mask: Tensor, residue_index: Tensor) -> list[Chain]:
-    """Backbones of states: N, CA, C and O of glycines, numbered from 1, named by their place in the batch."""
+def chains(x: dict[str, Tensor], mask: Tensor, residue_index: Tensor, aatype: Tensor | None = None) -> list[Chain]:
+    """Backbones of states: N, CA, C and O, of glycines where ``aatype`` is not given, numbered from 1.
+
+    They are named by their place in the batch.
+    """
     state = {name: value.double() for name, value in x.items()}
     chain = torch.zeros_like(residue_index)
     angles = psi(state["translation"], state["rotation"], follows(residue_index, chain, mask))
-    aatype = torch.full_like(residue_index, AMINO_ACIDS.index("G"))
-    atoms, atom_mask = all_atoms(state | {"torsions": angles}, aatype, mask)
+    glycines = torch.full_like(residue_index, AMINO_ACIDS.index("G"))
+    aatype = glycines if aatype is None else aatype
+    atoms, atom_mask = all_atoms(state | {"torsions": angles}, glycines, mask)
     found = []
     for i in range(len(mask)):
         of = {"mask": mask[i], "chain": chain[i], "residue_index": residue_index[i] + 1}
@@ -227,6 +250,20 @@ def _state(samples: Samples) -> tuple[dict[str, Tensor], Tensor, Tensor]:
     assert isinstance(samples.x, dict)
     assert samples.cond is not None
     return samples.x, samples.cond["mask"], samples.cond["residue_index"]
+
+
+def _motif(samples: Samples) -> Tensor | None:
+    """Where in each sample its motif is, held or guided, if there is one, ``(n, N)``."""
+    cond = samples.cond or {}
+    place: Tensor | None = cond.get("motif", cond.get("known_frames"))
+    return place
+
+
+def _segments(there: Tensor) -> str:
+    """Residues by number, from 1: ``12-30/45``."""
+    places = (there.nonzero()[:, 0] + 1).tolist()
+    ends = [[k for k in places if k - 1 not in places], [k for k in places if k + 1 not in places]]
+    return "/".join(f"{a}-{b}" if a < b else f"{a}" for a, b in zip(*ends, strict=True))
 
 
 def _counted(mask: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Structures from one file, a folder or an archive."""
 
+import sys
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -14,10 +15,11 @@ __all__ = ["read_structures"]
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".zip")
 
 
-def read_structures(path: Path, quiet: bool = False) -> tuple[list[Chain], list[str]]:
-    """Chains of all PDB and mmCIF files of a file, a folder or an archive (tar, packed or not, or zip), and the drops.
+def read_structures(path: Path, quiet: bool = False) -> tuple[list[Chain], list[str], list[str]]:
+    """Chains of all PDB and mmCIF files of a file, a folder or an archive (tar, packed or not, or zip).
 
-    Chains are named by the path inside it, and sorted by it. Among many, a file that cannot be read is a drop.
+    And what was left out of files, and why files could not be read, which a line on stderr counts. Chains are named by
+    the path inside it, and sorted by it.
 
     Raises:
         InputError: no such file, not an archive, no chain in it, a bad file where it is the only one.
@@ -27,6 +29,7 @@ def read_structures(path: Path, quiet: bool = False) -> tuple[list[Chain], list[
         raise InputError(f"{path}: no such file or folder")
     chains: list[Chain] = []
     notes: list[str] = []
+    unread: list[str] = []
     try:
         total, files = _files(path)
         with Progress(f"structures of {path.name}", total, quiet=quiet or total == 1) as progress:
@@ -38,13 +41,18 @@ def read_structures(path: Path, quiet: bool = False) -> tuple[list[Chain], list[
                 except InputError as error:
                     if total == 1:
                         raise
-                    notes.append(str(error))
+                    unread.append(str(error))
                 progress.advance()
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
         raise InputError(f"{path}: cannot be read ({error})") from error
     if not chains:
         raise InputError(f"{path}: no structure in it that could be read; give files *{', *'.join(SUFFIXES)}")
-    return sorted(chains, key=lambda chain: chain.name), notes
+    if unread:
+        more = ", …" if len(unread) > 1 else ""
+        print(
+            f"{path}: {len(unread)} of {total} files could not be read ({unread[0]}{more})", file=sys.stderr, flush=True
+        )
+    return sorted(chains, key=lambda chain: chain.name), notes, unread
 
 
 def _files(path: Path) -> tuple[int, Iterator[tuple[str, bytes]]]:

@@ -1,5 +1,6 @@
 """Peptides bound to receptors: complexes from files, pockets around peptides, pieces of receptors as peptides."""
 
+import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -61,10 +62,10 @@ def read_complexes(path: Path, pocket: Pocket, peptide_chain: str = "") -> tuple
     the files in it (or each file, where there are no folders), and its shortest chain is the peptide.
 
     Raises:
-        InputError: no complex in it, or a file without the chain.
+        InputError: no complex in it.
     """
-    chains, notes = read_structures(path)
-    notes = [note for note in notes if "atoms missing" not in note]
+    chains, left_out, unread = read_structures(path)
+    notes: list[str] = []
     groups = defaultdict(list)
     for chain in chains:
         folder = str(Path(chain.name).parent)
@@ -74,7 +75,8 @@ def read_complexes(path: Path, pocket: Pocket, peptide_chain: str = "") -> tuple
         named = [chain for chain in members if chain.id == peptide_chain] if peptide_chain else members
         if not named:
             ids = ", ".join(chain.id for chain in members)
-            raise InputError(f"{path}: {name} has no chain {peptide_chain}, but {ids}; mend study.peptide_chain")
+            notes.append(f"{name}: no chain {peptide_chain}, but {ids}, left out")
+            continue
         peptide = min(named, key=len)
         receptor = [chain for chain in members if chain is not peptide]
         one = Complex(Path(name).name, peptide, receptor)
@@ -88,7 +90,11 @@ def read_complexes(path: Path, pocket: Pocket, peptide_chain: str = "") -> tuple
             f"{path}: no complex of a peptide and a receptor ({'; '.join(notes[:3])}); give a folder of folders "
             "with two PDB or mmCIF files each, or of whole complexes with study.peptide_chain=ID"
         )
-    return found, notes
+    if notes:
+        why = notes[0] + ("; …" if len(notes) > 1 else "")
+        said = f"{len(found)} of {len(groups)} complexes are kept ({why}; see meta.json)"
+        print(f"{path}: {said}", file=sys.stderr, flush=True)
+    return found, unread + notes + [note for note in left_out if "atoms missing" not in note]
 
 
 def families(complexes: Sequence[Complex]) -> list[int]:

@@ -17,13 +17,15 @@ NATIVE, SAMPLED, TRAINING = "#0072B2", "#D55E00", "#999999"
 _SHOWN = 3  # samples drawn one by one
 
 
-def backbone_figures(samples: Backbones, train: Backbones, test: Backbones) -> tuple[dict[str, Figure], dict[str, str]]:
-    """Figures by name, and by the same names what each shows and how to read it."""
+def backbone_figures(
+    samples: Backbones, train: Backbones, test: Backbones, motif: Tensor | None = None
+) -> tuple[dict[str, Figure], dict[str, str]]:
+    """Figures by name, and by the same names what each shows and how to read it; ``motif (n, N)`` is marked."""
     drawn = {
         "ramachandran": _ramachandran(samples, train, test),
         "distance_maps": _distance_maps(samples, test),
         "secondary_structure": _secondary_structure(samples, train, test),
-        "traces": _traces(samples, train),
+        "traces": _traces(samples, train, motif),
         "sizes": _sizes(samples, train, test),
     }
     return {name: figure for name, (figure, _) in drawn.items()}, {name: text for name, (_, text) in drawn.items()}
@@ -58,7 +60,9 @@ def _ramachandran(samples: Backbones, train: Backbones, test: Backbones) -> tupl
 def _distance_maps(samples: Backbones, test: Backbones) -> tuple[Figure, str]:
     shown = samples.traces[:_SHOWN]
     apart = (test.lengths - float(samples.lengths[:_SHOWN].double().mean())).abs()
-    panels = {f"sample {k}": trace for k, trace in enumerate(shown, 1)} | {"held out": test.traces[int(apart.argmin())]}
+    panels = {f"sample {k:05d}": trace for k, trace in enumerate(shown)} | {
+        "held out": test.traces[int(apart.argmin())]
+    }
     figure = Figure(figsize=(2.7 * len(panels) + 0.8, 3.1), layout="constrained")
     for ax, (title, trace) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         image = ax.imshow(torch.cdist(trace, trace).cpu(), cmap="viridis_r", vmin=0, vmax=4)
@@ -93,7 +97,7 @@ def _secondary_structure(samples: Backbones, train: Backbones, test: Backbones) 
     )
 
 
-def _traces(samples: Backbones, train: Backbones) -> tuple[Figure, str]:
+def _traces(samples: Backbones, train: Backbones, motif: Tensor | None) -> tuple[Figure, str]:
     shown = samples[:_SHOWN].traces
     scores, places = nearest_tm(shown, train.traces)
     nearest = [train.traces[i] for i in places]
@@ -104,20 +108,25 @@ def _traces(samples: Backbones, train: Backbones) -> tuple[Figure, str]:
             ((points - centre) @ axes.mT * torch.linalg.det(axes)).cpu() for points in (_onto(trace, native), native)
         ]
         reach = float(max(points.abs().max() for points in turned))
-        titles = f"sample {k + 1}, N = {len(trace)}", f"nearest in training, TM {float(scores[k]):.2f}"
+        titles = f"sample {k:05d}, N = {len(trace)}", f"nearest in training, TM {float(scores[k]):.2f}"
         for row, (title, points) in enumerate(zip(titles, turned, strict=True)):
             ax = figure.add_subplot(2, len(shown), row * len(shown) + k + 1, projection="3d")
             ax.plot(*points.T, color="#777777", lw=1)
             image = ax.scatter(*points.T, c=np.linspace(0, 1, len(points)), cmap="viridis", s=12, depthshade=False)
+            if motif is not None and not row:
+                ax.plot(*points[motif[k, : len(points)].cpu()].T, "o", color=SAMPLED, ms=7, mfc="none", label="motif")
+                if not k:
+                    ax.legend(frameon=False, loc="lower left")
             ax.set(title=title, xlim=(-reach, reach), ylim=(-reach, reach), zlim=(-reach, reach))
             ax.set_box_aspect((1, 1, 1), zoom=1.6)
             ax.set_axis_off()
             ax.view_init(elev=90, azim=-90)  # along the shortest axis
     figure.colorbar(image, ax=figure.axes, label="place in the chain (N to C)", shrink=0.5)
+    marked = "" if motif is None else " Rings are the motif."
     return figure, (
         f"Cα traces of {len(shown)} samples (above), each over the training chain it is most like (below), superposed "
         "and seen along the same direction. TM-scores over the length of the sample: 1 is a copy, above 0.5 mostly the "
-        "same fold."
+        f"same fold.{marked}"
     )
 
 

@@ -1,5 +1,6 @@
 """Structures written as files that other programs open: PDB, mmCIF, FASTA."""
 
+import re
 from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
@@ -15,9 +16,13 @@ from .structure import Chain
 
 __all__ = ["write_fasta", "write_structure", "write_trajectory"]
 
+_ENTITY = re.compile(r"(?<=\n)((?:ATOM|HETATM)(?:\s+\S+){5}\s+(\S+)) \?")  # up to chain and label_entity_id
 
-def write_structure(chains: Sequence[Chain], path: Path) -> None:
+
+def write_structure(chains: Sequence[Chain], path: Path, title: str = "") -> None:
     """Chains as PDB (``.pdb``) or mmCIF (``.cif``), with their ids, residue numbers, insertion codes and elements.
+
+    A data block of mmCIF is named by its file, and each chain is an entity.
 
     Raises:
         InputError: another suffix.
@@ -28,8 +33,17 @@ def write_structure(chains: Sequence[Chain], path: Path) -> None:
         raise InputError(f"{path}: structures are written as .pdb or .cif; name it so")
     writer: Any = PDBFile if path.suffix == ".pdb" else PDBxFile
     text = StringIO()
-    writer.writeFile(_topology(chains), _positions(chains), text, keepIds=True)
-    path.write_text(text.getvalue().replace("  0.0  0.0  ?", "  1.0  0.0  ?"))  # 0 is read as absent
+    topology = _topology(chains)
+    writer.writeFile(topology, _positions(chains), text, keepIds=True)
+    if path.suffix == ".pdb":
+        path.write_text((f"TITLE     {title[:70]}\n" if title else "") + text.getvalue())
+        return
+    content = text.getvalue().replace("  0.0  0.0  ?", "  1.0  0.0  ?")  # an occupancy of 0 is read as absent
+    numbers = {place.id: number for number, place in enumerate(topology.chains(), 1)}
+    content = _ENTITY.sub(lambda found: f"{found[1]} {numbers[found[2]]}", content)
+    head = [f"data_{'_'.join(path.stem.split())}", *([f'_struct.title "{title}"'] if title else [])]
+    head += ["loop_", "_entity.id", "_entity.type", *(f"{number} polymer" for number in numbers.values())]
+    path.write_text(content.replace("data_cell", "\n".join(head), 1))
 
 
 def write_trajectory(models: Sequence[Sequence[Chain]], path: Path) -> None:
@@ -47,9 +61,10 @@ def write_trajectory(models: Sequence[Sequence[Chain]], path: Path) -> None:
         PDBFile.writeFooter(topology, file)
 
 
-def write_fasta(chains: Sequence[Chain], path: Path) -> None:
-    """Sequences by one-letter names, X for unknown ones, under ``name_id``."""
-    path.write_text("".join(f">{chain.name}_{chain.id}\n{chain.sequence}\n" for chain in chains))
+def write_fasta(chains: Sequence[Chain], path: Path, titles: Sequence[str] = ()) -> None:
+    """Sequences by one-letter names, X for unknown ones, under ``name_id`` and their titles."""
+    named = zip(chains, titles or [""] * len(chains), strict=True)
+    path.write_text("".join(f"{f'>{c.name}_{c.id} {title}'.rstrip()}\n{c.sequence}\n" for c, title in named))
 
 
 def _topology(chains: Sequence[Chain]) -> Any:

@@ -74,7 +74,8 @@ def read_pdb(lines: Sequence[str], file: str, notes: Notes) -> Iterator[Atom]:
                 (float(line[30:38]), float(line[38:46]), float(line[46:54])),
             )
         except (ValueError, IndexError) as error:
-            raise InputError(f"{file}, line {count}: {line[:60]!r} is no line of a PDB file ({error})") from error
+            where = f"{file}, line {count}: {line.strip()[:60]!r}"
+            raise InputError(f"{where} has no number, x, y and z in their columns; is the file complete?") from error
 
 
 _VALUE = re.compile(r"""'(.*?)'(?=\s|$)|"(.*?)"(?=\s|$)|(\S+)""")
@@ -133,4 +134,7 @@ def read_cif(lines: Sequence[str], file: str, notes: Notes) -> Iterator[Atom]:
                 (float(values[xyz[0]]), float(values[xyz[1]]), float(values[xyz[2]])),
             )
         except (ValueError, IndexError) as error:
-            raise InputError(f"{file}, line {count}: {line[:60]!r} is no row of _atom_site ({error})") from error
+            where = f"{file}, line {count}: {line.strip()[:60]!r}"
+            raise InputError(f"{where} is no row of _atom_site ({error}); is the file complete?") from error
+    if row:
+        raise InputError(f"{file}: ends within a row of _atom_site; is the file complete?")

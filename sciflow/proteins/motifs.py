@@ -23,23 +23,29 @@ class Motif(NamedTuple):
 
     translation: Tensor  # (M, 3)
     rotation: Tensor  # (M, 4)
+    aatype: Tensor  # (M,)
     between: list[tuple[int, int]]  # the fewest and the most residues before each of them; none within a segment
 
     def place(self, length: int, generator: torch.Generator) -> Tensor:
         """Places (M,) in a protein of that length: gaps, and where the first segment starts, drawn uniformly.
 
         Raises:
-            InputError: the motif takes more residues than there are.
+            InputError: the motif may take more residues than there are.
         """
+        self.check(length)
         u = torch.rand(len(self.between) + 1, generator=generator, dtype=torch.float64).tolist()
         gaps = [low + int(v * (high - low + 1)) for (low, high), v in zip(self.between, u, strict=False)]
         places = torch.tensor(gaps).cumsum(0) + torch.arange(len(gaps))
         free = length - int(places[-1]) - 1
-        if free < 0:
-            raise InputError(
-                f"study.lengths: {length} residues do not hold a motif that takes {length - free}; make them longer"
-            )
         return places + int(u[-1] * (free + 1))
+
+    def check(self, length: int) -> None:
+        """Refuse a protein that does not hold the motif at its longest. Raises InputError."""
+        longest = len(self.between) + sum(most for _, most in self.between)
+        if length < longest:
+            raise InputError(
+                f"study.lengths: {length} residues do not hold a motif that takes up to {longest}; make them longer"
+            )
 
 
 @dataclass
@@ -69,7 +75,7 @@ class MotifFile:
         if self.pdb is None:
             return None
         chains = {chain.id: chain for chain in read_structure(self.pdb)[0]}
-        parts: list[tuple[Tensor, Tensor]] = []
+        parts: list[tuple[Tensor, Tensor, Tensor]] = []
         between: list[tuple[int, int]] = []
         gap: tuple[int, int] | None = (0, 0)
         end: tuple[str, int] | None = None
@@ -91,8 +97,8 @@ class MotifFile:
             gap, end = None, (name, last)
         if gap is not None:
             raise InputError(f"study.motif.residues={self.residues}: ends with a number; end with a segment")
-        translation, rotation = (torch.cat(part) for part in zip(*parts, strict=True))
-        return Motif(translation, rotation, between)
+        translation, rotation, aatype = (torch.cat(part) for part in zip(*parts, strict=True))
+        return Motif(translation, rotation, aatype, between)
 
     def _segment(self, item: str) -> tuple[str, int, int]:
         match = _SEGMENT.fullmatch(item)
@@ -100,7 +106,7 @@ class MotifFile:
             raise InputError(f"study.motif.residues={self.residues}: {item!r} is no segment; write A12-30")
         return match[1], int(match[2]), int(match[3] or match[2])
 
-    def _frames(self, chains: dict[str, Chain], name: str, first: int, last: int) -> tuple[Tensor, Tensor]:
+    def _frames(self, chains: dict[str, Chain], name: str, first: int, last: int) -> tuple[Tensor, Tensor, Tensor]:
         if name not in chains:
             raise InputError(f"{self.pdb}: no chain {name}; it has {', '.join(chains)}")
         chain = chains[name]
@@ -111,4 +117,4 @@ class MotifFile:
                 f"it goes from {int(chain.residue_index[0])} to {int(chain.residue_index[-1])}"
             )
         n, ca, c = chain.atoms[chosen, :3].float().unbind(1)
-        return frames(n, ca, c)
+        return *frames(n, ca, c), chain.aatype[chosen]

@@ -7,7 +7,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .peptide_metrics import Bound, Hidden, Library, chi_error
+from .peptide_metrics import Bound, Hidden, Library, chi_error, turned
 from .residues import AMINO_ACIDS, sequence
 
 __all__ = ["figures"]
@@ -17,16 +17,23 @@ CRYSTAL, SAMPLED, FLOOR = "#0072B2", "#D55E00", "#999999"
 Drawings = dict[str, tuple[Figure, str]]
 
 
-def figures(samples: Sequence[Bound], natives: Sequence[Bound], hidden: Hidden, library: Library) -> Drawings:
-    """Figures of what the task hides, with their captions; sample i is of complex i mod M."""
+def figures(
+    samples: Sequence[Bound],
+    natives: Sequence[Bound],
+    hidden: Hidden,
+    library: Library,
+    names: Sequence[str],
+    seed: int,
+) -> Drawings:
+    """Figures of what the task hides, with their captions; sample i is of complex i mod M, of that name."""
     of = [natives[i % len(natives)] for i in range(len(samples))]
     drawn: Drawings = {}
     if hidden.torsions:
         drawn["side_chains"] = _side_chains(samples, of, library)
     if hidden.sequence:
-        drawn["sequences"] = _sequences(samples, of, library, len(natives))
+        drawn["sequences"] = _sequences(samples, of, library, names)
     if hidden.frames:
-        drawn["poses"] = _poses(samples, of)
+        drawn["poses"] = _poses(samples, of, names, seed)
     return drawn
 
 
@@ -58,7 +65,9 @@ def _side_chains(samples: Sequence[Bound], of: Sequence[Bound], library: Library
     )
 
 
-def _sequences(samples: Sequence[Bound], of: Sequence[Bound], library: Library, complexes: int) -> tuple[Figure, str]:
+def _sequences(
+    samples: Sequence[Bound], of: Sequence[Bound], library: Library, names: Sequence[str]
+) -> tuple[Figure, str]:
     figure = Figure(figsize=(9, 6), layout="constrained")
     grid = figure.add_gridspec(2, 2)
     places, kinds, logo = (figure.add_subplot(place) for place in (grid[0, 0], grid[0, 1], grid[1, :]))
@@ -77,10 +86,10 @@ def _sequences(samples: Sequence[Bound], of: Sequence[Bound], library: Library, 
         kinds.bar(np.arange(20) + shift, (share / share.sum()).numpy(), 0.4, color=colour, label=label)
     kinds.set(xticks=range(20), xticklabels=list(AMINO_ACIDS), ylabel="share of residues")
     kinds.legend(frameon=False)
-    _logo(logo, [s.aatype[s.peptide] for s in samples[::complexes]], sequence(of[0].aatype[of[0].peptide]))
+    _logo(logo, [s.aatype[s.peptide] for s in samples[:: len(names)]], sequence(of[0].aatype[of[0].peptide]))
     return figure, (
         "Sequences: recovery by place (left; chance is by frequencies of training peptides), amino acids of samples "
-        "and crystals (right), and the letters drawn for the first complex above those of its crystal (below; coloured "
+        f"and crystals (right), and the letters drawn for {names[0]} above those of its crystal (below; coloured "
         "where they agree)."
     )
 
@@ -98,26 +107,37 @@ def _logo(axis: Axes, drawn: Sequence[torch.Tensor], native: str) -> None:
     )
 
 
-def _poses(samples: Sequence[Bound], of: Sequence[Bound]) -> tuple[Figure, str]:
+def _poses(samples: Sequence[Bound], of: Sequence[Bound], names: Sequence[str], seed: int) -> tuple[Figure, str]:
     figure = Figure(figsize=(10, 6.5), layout="constrained")
-    apart = [float((s.ca - native.ca).square().sum(-1).mean().sqrt()) for s, native in zip(samples, of, strict=True)]
+    floors = [turned(native, seed, i) for i, native in enumerate(of[: len(names)])]
+    apart, beside = (
+        [float((s.ca - native.ca).square().sum(-1).mean().sqrt()) for s, native in zip(part, of, strict=False)]
+        for part in (samples, floors)
+    )
     histogram = figure.add_subplot(2, 2, 1)
-    histogram.hist(apart, 20, range=(0, max(1.0, *apart)), color=SAMPLED)
-    histogram.set(xlabel="RMSD of Cα [nm]", ylabel="samples")
+    bins = np.linspace(0, max(1.0, *apart, *beside), 21).tolist()
+    for values, colour, label in ((apart, SAMPLED, "samples"), (beside, FLOOR, "crystals' own, turned at random")):
+        weights = np.full(len(values), 1 / len(values))
+        histogram.hist(values, bins, weights=weights, histtype="step", color=colour, label=label, lw=2)
+    histogram.set(xlabel="RMSD of Cα [nm]", ylabel="share")
+    histogram.legend(frameon=False, fontsize=8)
     best = int(np.argsort(apart)[len(apart) // 2])
     sample, native = samples[best], of[best]
-    for place, part, title in ((2, native, "crystal"), (4, sample, "sample")):
+    for place, part, title in ((2, native, f"crystal {names[best % len(names)]}"), (4, sample, f"sample_{best:04d}")):
         axis = figure.add_subplot(2, 2, place)
-        axis.imshow(part.contacts().numpy(), cmap="Greys", aspect="auto", interpolation="nearest")
+        contacts = part.contacts().numpy()
+        extent = (0.5, contacts.shape[1] + 0.5, contacts.shape[0] + 0.5, 0.5)
+        axis.imshow(contacts, cmap="Greys", vmin=0, vmax=1, aspect="auto", interpolation="nearest", extent=extent)
         axis.set(title=f"contacts, {title}", xlabel="residue of the pocket", ylabel="of the peptide")
     view: Axes = figure.add_subplot(2, 2, 3, projection="3d")
     pocket = native.atoms[~native.peptide, 1]
     view.plot(*pocket.T.numpy(), "o", color=FLOOR, ms=4, alpha=0.6, label="pocket")
     view.plot(*native.ca.T.numpy(), "-o", color=CRYSTAL, ms=3, label="crystal")
     view.plot(*sample.ca.T.numpy(), "-o", color=SAMPLED, ms=3, label="sample")
-    view.set(xlabel="x [nm]", ylabel="y [nm]")
-    view.legend(frameon=False, fontsize=8)
+    view.set(xlabel="x [nm]", ylabel="y [nm]", zlabel="z [nm]", box_aspect=(1, 1, 1))
+    view.locator_params(nbins=3)
+    view.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(-0.5, 0.5))
     return figure, (
-        "Poses: RMSD of Cα in the frame of the receptor; for the sample of median RMSD its contacts (Cβ within 0.8 nm) "
-        "below those of the crystal, and Cα of both in the pocket."
+        "Poses: RMSD of Cα in the frame of the receptor, beside the floor; for the sample of median RMSD its contacts "
+        "(Cβ within 0.8 nm) below those of the crystal, and Cα of both in the pocket."
     )

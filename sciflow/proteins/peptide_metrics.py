@@ -16,7 +16,7 @@ from .frames import all_atoms, follows, frames, psi
 from .residues import AMINO_ACIDS, SYMMETRIC
 from .tm import superpose
 
-__all__ = ["Bound", "Hidden", "Library", "built", "chi_error", "peptide_metrics", "rotamers"]
+__all__ = ["Bound", "Hidden", "Library", "built", "chi_error", "peptide_metrics", "rotamers", "turned"]
 
 CONTACT = 0.8  # nm between Cβ, Cα of glycine
 CLASH = 0.25  # nm between heavy atoms: shorter than a hydrogen bond
@@ -207,14 +207,18 @@ def chi_error(chi: Tensor, true: Tensor, aatype: Tensor) -> Tensor:
     return torch.where(SYMMETRIC[aatype, 1:], torch.minimum(turn, math.pi - turn), turn)
 
 
-def _floor(native: Bound, hidden: Hidden, library: Library, seed: int, i: int) -> Counts:
-    """Counts of what needs no model."""
+def turned(native: Bound, seed: int, i: int) -> Bound:
+    """Complex ``i`` with its peptide's centre on that of the pocket, turned at random: the floor of poses."""
     pocket = native.atoms[~native.peptide, 1].mean(0)
     turn = SO3().random(1, generator=step_generator(seed, 7, i), dtype=native.atoms.dtype)
-    turned = rotate(turn, native.atoms - native.ca.mean(0)) + pocket
-    atoms = torch.where(native.peptide[:, None, None], turned, native.atoms)
+    atoms = rotate(turn, native.atoms - native.ca.mean(0)) + pocket
+    return replace(native, atoms=torch.where(native.peptide[:, None, None], atoms, native.atoms))
+
+
+def _floor(native: Bound, hidden: Hidden, library: Library, seed: int, i: int) -> Counts:
+    """Counts of what needs no model."""
     proline = torch.full_like(native.aatype, AMINO_ACIDS.index("P"))
-    pose = replace(native, atoms=atoms if hidden.frames else native.atoms, aatype=proline)
+    pose = replace(turned(native, seed, i) if hidden.frames else native, aatype=proline)
     counts = _counts(pose, native, replace(hidden, torsions=False))
     if hidden.torsions:
         packed = _packed(native, library)

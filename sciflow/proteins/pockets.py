@@ -76,6 +76,10 @@ class PocketStudy:
             if name not in COMPLEX_TASKS:
                 raise InputError(f"study.task={name}: a peptide has {', '.join(COMPLEX_TASKS)}")
 
+    def unlearnt(self, trained: Mapping[str, Any]) -> str:
+        """The task of the samples, where training with the settings ``trained`` did not show it to the model."""
+        return "" if trained.get("tasks", {}).get(self.task) else f"tasks.{self.task}"
+
     @property
     def sources(self) -> tuple[str, ...]:
         return (*(("pepset",) if self.path is None else ()), *(("structures",) if self.structures else ()))
@@ -125,7 +129,7 @@ class PocketStudy:
         """Chains of ``structures`` that share less with held-out receptors than a cluster does, from ``first`` on."""
         if not self.structures:
             return {}
-        found, _ = read_structures((raw or Path("data/raw")) / "structures")
+        found, *_ = read_structures((raw or Path("data/raw")) / "structures")
         unique = list({chain.sequence: chain for chain in found if len(chain) > 2 * self.pocket.longest}.values())
         alike = (shared_words([chain.sequence for chain in unique], hidden) > SHARED).any(1)
         return {first + i: [chain] for i, chain in enumerate(unique) if not alike[i]}
@@ -150,23 +154,25 @@ class PocketStudy:
         state = {name: value[rows] for name, value in whole["x"].items()}
         return given | masks | {"x": hold(padded(state, torch.zeros_like(given["mask"])), state, masks)}
 
-    def write(self, samples: Samples, out: Path) -> None:
+    def write(self, samples: Samples, out: Path, data: Path) -> None:
         """Each peptide (chain A) in its pocket as sample_0000.pdb and .cif, …; the peptides' sequences in FASTA.
 
-        Coordinates and numbers of residues are those of the receptor's and the peptide's files.
+        Coordinates and numbers of residues are those of the files of receptor and peptide; titles name the complex.
         """
         assert isinstance(samples.x, dict)
         assert samples.cond is not None
         types, atoms, atom_mask = _structures(samples.x, samples.cond)
         atoms = torch.where(atom_mask[..., None], atoms + samples.cond["origin"][..., None, :], 0.0)
+        names = read_meta(data)["complexes"]["test"]
+        titles = [names[i % len(names)] for i in range(len(types))]
         peptides = []
         for i, parts in enumerate(zip(atoms, atom_mask, types, strict=True)):
             of = {name: samples.cond[name][i] for name in ("mask", "chain", "author")}
             chains = as_chains(*parts, of, f"sample_{i:04d}")
             for suffix in (".pdb", ".cif"):
-                write_structure(chains, out / f"sample_{i:04d}{suffix}")
+                write_structure(chains, out / f"sample_{i:04d}{suffix}", titles[i])
             peptides.append(chains[0])
-        write_fasta(peptides, out / "peptides.fasta")
+        write_fasta(peptides, out / "peptides.fasta", titles)
 
     def evaluate(self, samples: Samples, data: Path) -> Evaluation:
         test, meta = load_tensors(data / "test.safetensors"), read_meta(data)
@@ -175,7 +181,7 @@ class PocketStudy:
         library = Library(torch.tensor(meta["rotamers"]), torch.tensor(meta["frequencies"]))
         given = TASKS[self.task]
         hidden = Hidden(*(part not in given for part in ("frames", "torsions", "sequence")))
-        drawings = figures(drawn, natives, hidden, library)
+        drawings = figures(drawn, natives, hidden, library, meta["complexes"]["test"], self.seed)
         return Evaluation(
             peptide_metrics(drawn, natives, hidden, library, self.seed),
             {name: figure for name, (figure, _) in drawings.items()},

@@ -1,8 +1,11 @@
 """Which chains a model learns from, and which samples it is rectified on."""
 
+import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -39,9 +42,9 @@ class Structures:
         if not 0 < self.held_out < 0.5:
             raise InputError(f"study.data.held_out={self.held_out} must be above 0 and below 0.5")
 
-    def read(self, raw: Path | None) -> tuple[list[Chain], Counter[str], list[str]]:
-        """Chains that are kept, how many were not, by reason, and what the files' reader left out."""
-        found, notes = read_structures(self.path or (raw or Path("data/raw")) / "structures")
+    def read(self, raw: Path | None) -> tuple[list[Chain], dict[str, Any]]:
+        """Chains that are kept, and for ``meta.json`` how many are not and why, and what was left out of files."""
+        found, notes, unread = read_structures(self.path or (raw or Path("data/raw")) / "structures")
         dropped: Counter[str] = Counter()
         kept: dict[str, Chain] = {}
         for chain in found:
@@ -52,10 +55,28 @@ class Structures:
                 kept[chain.sequence] = chain
             else:
                 dropped[reason] += 1
+        why = ", ".join(f"{n} {reason}" for reason, n in dropped.items())
         if not kept:
-            why = ", ".join(f"{n} {reason}" for reason, n in dropped.items())
-            raise InputError(f"{self.path or 'structures'}: no chain is left ({why}); change study.data")
-        return list(kept.values()), dropped, notes
+            raise InputError(f"{self.path or 'structures'}: no chain is left ({why}); {self._fix(found)}")
+        if dropped:
+            said = f"{len(kept)} of {len(found)} chains are kept ({why}; see meta.json)"
+            print(f"{self.path or 'structures'}: {said}", file=sys.stderr, flush=True)
+        return list(kept.values()), {
+            "chains dropped": dict(dropped),
+            "files not read": unread,
+            "left out of files": notes,
+        }
+
+    def _fix(self, found: Sequence[Chain]) -> str:
+        """What would keep one of them."""
+        chosen = [chain for chain in found if self.chain in ("", chain.id)]
+        if not chosen:
+            ids = sorted({chain.id for chain in found})
+            more = ", …" if len(ids) > 10 else ""
+            return f"study.data.chain={self.chain} is none of {', '.join(ids[:10])}{more}"
+        lengths = [len(chain) for chain in chosen]
+        span = f"chains have {min(lengths)} to {max(lengths)} residues"
+        return f"{span}: mend study.data.shortest={self.shortest} or study.data.longest={self.longest}"
 
     def _refused(self, chain: Chain) -> str | None:
         if self.chain and chain.id != self.chain:

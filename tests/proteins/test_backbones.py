@@ -54,10 +54,12 @@ def folder(tmp_path: Path, build: Build) -> Path:
     return path
 
 
-def test_from_files_to_report(tmp_path: Path, folder: Path) -> None:
+def test_from_files_to_report(tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = load_config("backbones", [*TINY, f"data.path={folder}", "lengths=[9,12]", "study.data.held_out=0.2"])
     prepare(config, tmp_path / "data")
     meta = json.loads((tmp_path / "data" / "meta.json").read_text())
+    assert "8 of 10 chains are kept (1 shorter than 8 residues, 1 of the same sequence" in capsys.readouterr().err
+    assert meta["files not read"] == []
     assert meta["chains dropped"] == {"shorter than 8 residues": 1, "of the same sequence as another": 1}
     named = [set(chains) for chains in meta["chains"].values()]
     assert set.union(*named) == {f"p{k}_A" for k in range(8)}
@@ -98,7 +100,7 @@ def test_a_sample_has_the_same_conditions_in_any_range(tmp_path: Path, folder: P
     assert torch.equal(whole["x"]["rotation"][4:7], part["x"]["rotation"])
 
 
-def test_a_scaffold_holds_its_motif(tmp_path: Path, folder: Path) -> None:
+def test_a_scaffold_holds_its_motif(tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     motif = ["study.motif.pdb=" + str(folder / "p7.pdb"), "study.motif.residues=A2-4/1-3/A8-9"]
     config = load_config("backbones", [*TINY, f"data.path={folder}", *motif, "lengths=[12]", "tasks.motif=1"])
     prepare(config, tmp_path / "data")
@@ -110,6 +112,22 @@ def test_a_scaffold_holds_its_motif(tmp_path: Path, folder: Path) -> None:
     for x, place in zip(drawn.x["translation"], drawn.cond["known_frames"], strict=True):
         assert torch.equal(x[place], native)
     assert not motif_metrics(drawn)  # it is there: nothing to report
+    rows = (tmp_path / "samples" / "motifs.csv").read_text().splitlines()
+    assert len(rows) == 1 + 3
+    native = read_structure(folder / "p7.pdb")[0][0]
+    for (name, residues), place in zip((row.split(",") for row in rows[1:]), drawn.cond["known_frames"], strict=True):
+        (chain,), _ = read_structure(tmp_path / "samples" / "samples" / f"{name}.pdb")
+        spans = [[int(n) for n in part.split("-")] for part in residues.split("/")]
+        numbers = [n for span in spans for n in range(span[0], span[-1] + 1)]
+        assert numbers == chain.residue_index[place[: len(chain)]].tolist()
+        letters = "".join(native.sequence[i] for i in (1, 2, 3, 7, 8))
+        assert "".join(chain.sequence[n - 1] for n in numbers) == letters
+        assert set(chain.sequence) == {"G", *letters}
+    assert "trained with" not in capsys.readouterr().err
+    plain = load_config("backbones", [*TINY, f"data.path={folder}", "lengths=[12]"])
+    train(plain, tmp_path / "data", tmp_path / "plain")
+    sample(config, tmp_path / "data", tmp_path / "plain", tmp_path / "unlearnt")
+    assert "plain was trained with study.tasks.motif=0: nothing promises" in capsys.readouterr().err
     guided = {"motif": drawn.cond["known_frames"], "x": drawn.cond["x"]}
     assert motif_metrics(drawn._replace(cond=guided))["motif_rmsd"].value < 1e-4
 
@@ -217,16 +235,22 @@ def test_bad_settings_are_one_line(settings: list[str], said: str) -> None:
 
 def test_files_that_hold_nothing_of_use(tmp_path: Path, folder: Path) -> None:
     config = load_config("backbones", [*TINY, f"data.path={folder / 'short.pdb'}"])
-    with pytest.raises(InputError, match=r"no chain is left \(1 shorter than 8 residues\)"):
+    said = r"no chain is left \(1 shorter than 8 residues\); chains have 4 to 4 residues: mend study\.data\.shortest=8"
+    with pytest.raises(InputError, match=said):
+        prepare(config, tmp_path / "data")
+    config = load_config("backbones", [*TINY, f"data.path={folder}", "data.chain=Z"])
+    with pytest.raises(InputError, match=r"study\.data\.chain=Z is none of A"):
         prepare(config, tmp_path / "data")
 
 
 def test_a_motif_that_does_not_fit(tmp_path: Path, folder: Path) -> None:
     motif = ["study.motif.pdb=" + str(folder / "p7.pdb"), "study.motif.residues=A1-12"]
     config = load_config("backbones", [*TINY, f"data.path={folder}", *motif, "lengths=[9]", "tasks.motif=1"])
-    prepare(config, tmp_path / "data")
-    with pytest.raises(InputError, match="9 residues do not hold a motif that takes 12"):
-        config.study.conditions(tmp_path / "data", range(2))  # type: ignore[attr-defined]
+    with pytest.raises(InputError, match="9 residues do not hold a motif that takes up to 12"):
+        prepare(config, tmp_path / "data")
+    config = load_config("backbones", [*TINY, f"data.path={folder}", *motif, "tasks.motif=1"])
+    with pytest.raises(InputError, match="residues do not hold a motif that takes up to 12"):  # nor all training chains
+        prepare(config, tmp_path / "data")
 
 
 def test_the_filter_keeps_good_chains_that_are_no_copies(build: Build) -> None:

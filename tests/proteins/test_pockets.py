@@ -71,7 +71,7 @@ def data(folder, tmp_path) -> Path:
     return tmp_path / "data"
 
 
-def test_folders_files_and_archives_hold_the_same_complexes(complexes, folder, tmp_path) -> None:
+def test_folders_files_and_archives_hold_the_same_complexes(complexes, folder, tmp_path, capsys) -> None:
     (tmp_path / "whole").mkdir()
     for one in complexes:
         write_structure([*one.receptor, one.peptide], tmp_path / "whole" / f"{one.name}.cif")
@@ -84,8 +84,13 @@ def test_folders_files_and_archives_hold_the_same_complexes(complexes, folder, t
         assert [(c.name, c.peptide.sequence, c.sequence) for c in found] == [
             (c.name, c.peptide.sequence, c.sequence) for c in complexes
         ]
-    with pytest.raises(InputError, match=r"c00 has no chain Q, but R, P; mend study\.peptide_chain"):
+    with pytest.raises(InputError, match=r"\(c00: no chain Q, but R, P, left out"):
         read_complexes(tmp_path / "whole", Pocket(), "Q")
+    write_structure(complexes[0].receptor, tmp_path / "whole" / "c01.cif")
+    found, notes = read_complexes(tmp_path / "whole", Pocket(), "P")
+    assert len(found) == len(complexes) - 1
+    assert notes == ["c01: no chain P, but R, left out"]
+    assert "11 of 12 complexes are kept (c01: no chain P, but R, left out; see meta.json)" in capsys.readouterr().err
 
 
 def test_what_is_no_peptide_in_a_pocket_is_left_out_and_said(build, complexes, folder) -> None:
@@ -258,7 +263,7 @@ def test_crystals_as_samples_are_written_and_judged(folder, data, tmp_path) -> N
     n = len(test["mask"])
     twice = tree_map(lambda v: torch.cat([v, v]), test["x"])
     samples = Samples(twice, None, 1, cond=study.conditions(data, range(2 * n)))
-    study.write(samples, tmp_path)
+    study.write(samples, tmp_path, data)
     names = json.loads((data / "meta.json").read_text())["complexes"]["test"]
     for i in (0, n):
         for suffix in ("pdb", "cif"):
@@ -270,7 +275,9 @@ def test_crystals_as_samples_are_written_and_judged(folder, data, tmp_path) -> N
             assert sequence(receptor[0].aatype[given]) == chains[1].sequence
             for written, true in ((chains[0], crystal[0].atoms), (chains[1], receptor[0].atoms[given])):
                 torch.testing.assert_close(written.atoms[:, 1], true[:, 1], atol=2e-4, rtol=0)  # three digits of an Å
-    assert (tmp_path / "peptides.fasta").read_text().count(">") == 2 * n
+    heads = [line for line in (tmp_path / "peptides.fasta").read_text().splitlines() if line.startswith(">")]
+    assert heads == [f">sample_{i:04d}_A {name}" for i, name in enumerate(names * 2)]
+    assert (tmp_path / f"sample_{n:04d}.pdb").read_text().startswith(f"TITLE     {names[0]}\n")
     evaluation = study.evaluate(samples, data)
     assert evaluation.metrics["recovery"].value == evaluation.metrics["contact_recovery"].value == 1
     assert evaluation.metrics["rmsd"].value == 0
@@ -290,7 +297,7 @@ def test_written_residues_have_the_numbers_of_their_files(complexes, tmp_path) -
     study = PocketStudy(path=tmp_path, pieces=0, pocket=Pocket(radius=2.0))
     study.prepare(None, data)
     test = load_tensors(data / "test.safetensors")
-    study.write(Samples(test["x"], None, 1, cond=study.conditions(data, range(len(test["mask"])))), tmp_path)
+    study.write(Samples(test["x"], None, 1, cond=study.conditions(data, range(len(test["mask"])))), tmp_path, data)
     name = json.loads((data / "meta.json").read_text())["complexes"]["test"][0]
     (crystal,), _ = read_structure(tmp_path / name / "rec.pdb")
     for suffix in ("pdb", "cif"):
@@ -310,7 +317,7 @@ def test_oxygens_of_samples_lie_in_the_plane_of_their_bond(folder, data, tmp_pat
         x = dict(test["x"])
         if psi is not None:
             x["torsions"] = x["torsions"].index_fill(2, torch.tensor(0), psi)
-        study.write(Samples(x, None, 1, cond=study.conditions(data, range(len(test["mask"])))), tmp_path)
+        study.write(Samples(x, None, 1, cond=study.conditions(data, range(len(test["mask"])))), tmp_path, data)
         found.append(read_structure(tmp_path / "sample_0000.cif")[0][0])
     crystal, sample = found
     assert torch.equal(crystal.atoms[:-1], sample.atoms[:-1])
@@ -353,6 +360,8 @@ def test_floors_of_real_complexes(tmp_path) -> None:
     meta = json.loads((tmp_path / "data/meta.json").read_text())
     assert 0.4 < meta["scale"] < 0.9  # nm; 0.65 over all 184
     rows = load_tensors(tmp_path / "data/train.safetensors")
+    meta["complexes"]["test"] = meta["complexes"]["train"]
+    (tmp_path / "data/meta.json").write_text(json.dumps(meta))
     (tmp_path / "data/test.safetensors").write_bytes((tmp_path / "data/train.safetensors").read_bytes())
     metrics = study.evaluate(Samples(rows["x"], None, 1), tmp_path / "data").metrics
     # Of all 184 complexes: 51.0° and 47.6 % for the commonest rotamer, 10.3 % proline; here of some 28.

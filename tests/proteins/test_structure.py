@@ -77,6 +77,23 @@ def test_every_atom_that_is_written_is_there(build: Build, tmp_path: Path, suffi
     _same(found, pocket)
 
 
+def test_a_file_is_named_in_it_and_its_chains_are_entities(build: Build, tmp_path: Path) -> None:
+    chains = [build("GAV", id="A"), build("SG", id="B")]
+    for suffix in ("pdb", "cif"):
+        write_structure(chains, tmp_path / f"00007.{suffix}", "1abc")
+    cif, pdb = (tmp_path / f"00007.{suffix}" for suffix in ("cif", "pdb"))
+    assert pdb.read_text().splitlines()[0] == "TITLE     1abc"
+    assert cif.read_text().startswith('data_00007\n_struct.title "1abc"\n')
+    rows = [line.split() for line in cif.read_text().splitlines() if line.startswith("ATOM")]
+    assert [(row[6], row[7]) for row in rows] == [
+        (chain.id, str(k)) for k, chain in enumerate(chains, 1) for _ in range(int(chain.atom_mask.sum()))
+    ]
+    for path in (pdb, cif):
+        assert mdtraj.load(str(path)).n_residues == 5
+        for ours, theirs in zip(read_structure(path)[0], chains, strict=True):
+            _same(ours, theirs)
+
+
 def test_ids_are_one_letter_each_in_a_file(build: Build, tmp_path: Path) -> None:
     write_structure([build("GA", id="A"), build("GA", id="A"), build("GA", id="heavy")], tmp_path / "x.pdb")
     assert [chain.id for chain in read_structure(tmp_path / "x.pdb")[0]] == ["a", "b", "c"]
@@ -100,6 +117,8 @@ def test_a_trajectory_has_its_states_as_models(build: Build, tmp_path: Path) -> 
 def test_fasta_and_other_suffixes(build: Build, tmp_path: Path) -> None:
     write_fasta([build("ACX", name="one"), build("GG", id="B", name="two")], tmp_path / "s.fasta")
     assert (tmp_path / "s.fasta").read_text() == ">one_A\nACX\n>two_B\nGG\n"
+    write_fasta([build("ACX", name="one")], tmp_path / "s.fasta", ["of 1abc"])
+    assert (tmp_path / "s.fasta").read_text() == ">one_A of 1abc\nACX\n"
     with pytest.raises(InputError, match=r"written as \.pdb or \.cif"):
         write_structure([build("GG")], tmp_path / "s.xyz")
 
@@ -272,6 +291,12 @@ _atom_site.pdbx_PDB_model_num
     ]
 
 
+_CIF = b"loop_\n" + b"".join(
+    b"_atom_site.%b\n" % name
+    for name in b"group_PDB label_atom_id label_comp_id label_asym_id label_seq_id Cartn_x Cartn_y Cartn_z".split()
+)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -280,6 +305,12 @@ _atom_site.pdbx_PDB_model_num
         ("x.cif", b"data_x", "no column _atom_site"),
         ("x.pdb.gz", b"hello", "not a gzip file"),
         ("x.pdb", b"ATOM      1  N   GLY A   1      aa.aaa  bb.bbb", "x.pdb, line 1"),
+        (
+            "x.pdb",
+            b"ATOM   1816  CA ",
+            "line 1: 'ATOM   1816  CA' has no number, x, y and z in their columns; is the file com",
+        ),
+        ("x.cif", _CIF + b"ATOM CA GLY A 1 0.0", "x.cif: ends within a row of _atom_site; is the file complete"),
     ],
 )
 def test_what_is_no_structure_is_one_line(tmp_path: Path, name: str, content: bytes, message: str) -> None:
@@ -291,7 +322,9 @@ def test_what_is_no_structure_is_one_line(tmp_path: Path, name: str, content: by
         read_structure(tmp_path / "nowhere.pdb")
 
 
-def test_a_folder_and_its_archives_are_the_same(build: Build, tmp_path: Path) -> None:
+def test_a_folder_and_its_archives_are_the_same(
+    build: Build, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "all"
     (folder / "deep").mkdir(parents=True)
     write_structure([build("GAV")], folder / "b.pdb")
@@ -311,15 +344,17 @@ def test_a_folder_and_its_archives_are_the_same(build: Build, tmp_path: Path) ->
                 archive.add(file, str(file.relative_to(folder)))
             z.write(file, str(file.relative_to(folder)))
     for path in (folder, *packed):
-        chains, notes = read_structures(path, quiet=True)
+        chains, notes, unread = read_structures(path, quiet=True)
         assert [(c.name, c.id, c.sequence) for c in chains] == [
             ("b", "A", "GAV"),
             ("c", "A", "GAV"),
             ("deep/a", "H", "GSV"),
             ("deep/a", "L", "GTV"),
         ]
-        assert notes == ["bad.pdb: no amino acids with N, CA and C in it; give a structure of a protein"]
-    (chain,), _ = read_structures(folder / "b.pdb")
+        assert unread == ["bad.pdb: no amino acids with N, CA and C in it; give a structure of a protein"]
+        assert notes == []
+        assert "1 of 4 files could not be read (bad.pdb: no amino" in capsys.readouterr().err
+    (chain,), *_ = read_structures(folder / "b.pdb")
     assert chain.name == "b"
 
 
