@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock
 
 from ..errors import InputError
 from ..training import Progress
@@ -30,6 +31,8 @@ def sources() -> dict[str, dict[str, Any]]:
 
 def fetch(name: str, out: Path = Path("data/raw"), ids: Sequence[str] = ()) -> Path:
     """Bring a data set to ``out/name``, whole or not at all; nothing is done where it is there already.
+
+    Runs that start together and want the same set wait for the first of them.
 
     Files come from their official address, or from the folder that ``SCIFLOW_MIRROR`` names. Of an archive of entries
     (``pdb``) those in ``ids`` are brought: ids, or files that list them. Entries that are there stay as they are.
@@ -48,11 +51,15 @@ def fetch(name: str, out: Path = Path("data/raw"), ids: Sequence[str] = ()) -> P
     made_from = fingerprint(source)
     if finished(folder, "fetch", made_from):
         return folder
-    with publish(folder, "fetch", made_from) as part, tempfile.TemporaryDirectory() as scratch:
-        for entry in source.get("files", []):
-            _file(entry, part / entry["path"], Path(scratch))
-        if "archive" in source:
-            _archive(source["archive"], part, Path(scratch))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f".{name}.lock")):
+        if finished(folder, "fetch", made_from):
+            return folder
+        with publish(folder, "fetch", made_from) as part, tempfile.TemporaryDirectory() as scratch:
+            for entry in source.get("files", []):
+                _file(entry, part / entry["path"], Path(scratch))
+            if "archive" in source:
+                _archive(source["archive"], part, Path(scratch))
     return folder
 
 

@@ -3,7 +3,9 @@
 import hashlib
 import lzma
 import tarfile
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -152,3 +154,18 @@ def test_sources_are_complete() -> None:
         for file in source.get("files", []):
             assert file["url"].startswith("https://raw.githubusercontent.com/")
             assert len(file["sha256"]) == 64
+
+
+def test_runs_that_start_together_fetch_once(mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched, one_file = [], module._file
+
+    def slow(entry: dict[str, Any], target: Path, scratch: Path) -> None:
+        fetched.append(target.name)
+        time.sleep(0.05)
+        one_file(entry, target, scratch)
+
+    monkeypatch.setattr(module, "_file", slow)
+    with ThreadPoolExecutor(4) as runs:
+        folders = list(runs.map(lambda _: fetch("table", tmp_path / "raw"), range(4)))
+    assert set(folders) == {tmp_path / "raw" / "table"}
+    assert sorted(fetched) == ["packed.csv", "plain.csv"]
