@@ -51,8 +51,7 @@ def fetch(name: str, out: Path = Path("data/raw"), ids: Sequence[str] = ()) -> P
     made_from = fingerprint(source)
     if finished(folder, "fetch", made_from):
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f".{name}.lock")):
+    with FileLock(Path(tempfile.gettempdir()) / f"sciflow-fetch-{fingerprint(str(folder.absolute()))}.lock"):
         if finished(folder, "fetch", made_from):
             return folder
         with publish(folder, "fetch", made_from) as part, tempfile.TemporaryDirectory() as scratch:
