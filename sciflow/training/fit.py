@@ -97,7 +97,7 @@ class TrainerConfig:
     @property
     def validate_every(self) -> int:
         """Steps between validations: 5 to 20 in all, the fewer the fewer samples training takes."""
-        most = min(VALIDATIONS, max(5, 4 * self.steps * self.batch_size // FEWEST))
+        most = min(VALIDATIONS, max(5, 5 * self.steps * self.batch_size // FEWEST))
         return -(-self.steps // most)
 
 
