@@ -65,7 +65,8 @@ def _distance_maps(samples: Backbones, test: Backbones) -> tuple[Figure, str]:
     }
     figure = Figure(figsize=(2.7 * len(panels) + 0.8, 3.1), layout="constrained")
     for ax, (title, trace) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
-        image = ax.imshow(torch.cdist(trace, trace).cpu(), cmap="viridis_r", vmin=0, vmax=4)
+        edges = (0.5, len(trace) + 0.5, len(trace) + 0.5, 0.5)  # residues count from 1
+        image = ax.imshow(torch.cdist(trace, trace).cpu(), cmap="viridis_r", vmin=0, vmax=4, extent=edges)
         ax.set(title=title, xlabel="residue")
     figure.axes[0].set_ylabel("residue")
     figure.colorbar(image, ax=figure.axes, label="Cα–Cα distance (nm)", extend="max")
