@@ -80,10 +80,11 @@ class SamplerConfig:
             require_step(self.step)
         if self.grid not in (None, "optimal"):
             raise InputError(f"sampler.grid={self.grid!r}: use optimal, or leave it out for the times of the model")
-        given = [name for name in ("temperature", "tolerance") if getattr(self, name) is not None]
-        require_above(0, "sampler.", self, *given)
-        if self.noise is not None and not self.noise >= 0:
-            raise InputError(f"sampler.noise={self.noise} must be 0 or more")
+        require_above(0, "sampler.", self, "tolerance")
+        for name in ("noise", "temperature"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise InputError(f"sampler.{name}={value} must be 0 or more")
 
     def settings(self) -> dict[str, Any]:
         """What the model's ``sample`` is told."""

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..paths import CategoricalPath
-from ..rng import Generator
+from ..paths import CategoricalPath, vertices
+from ..rng import Generator, categorical
 from .rollout import Rollout
 
 __all__ = ["AlongPath", "Denoise", "PosteriorHook", "PosteriorStep", "sample_posterior"]
@@ -30,12 +30,21 @@ class PosteriorStep(Protocol):
 
 @dataclass(frozen=True)
 class AlongPath:
-    """The path's own way from ``t`` to ``s`` for the posterior at ``t``: the last step ends in letters."""
+    """The path's own way from ``t`` to ``s`` for the posterior at ``t``; at s = 1 letters are drawn from it.
+
+    On the simplex these are vertices. Where a path would end for a posterior that stays is its mean, or its most
+    probable letter: no draw of it, as long as steps are few.
+    """
 
     path: CategoricalPath
 
     def __call__(self, denoise: Denoise, x: Tensor, t: Tensor, s: Tensor, generator: Generator) -> Tensor:
-        return self.path.advance(denoise(x, t), x, t, s, generator)
+        posterior = denoise(x, t)
+        along = self.path.advance(posterior, x, t, s, generator)
+        if self.path.discrete:
+            return along
+        letters = vertices(categorical(posterior, generator), self.path.k, along.dtype)
+        return torch.where((s < 1).reshape(-1, *(1,) * (along.ndim - 1)), along, letters)
 
 
 def sample_posterior(

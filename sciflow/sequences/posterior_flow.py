@@ -89,7 +89,8 @@ class PosteriorFlow:
             raise ValueError("an alignment has a length: give it")
         path = _PATHS[self.path](k)
         clock = InformationClock(path)
-        field = SequenceField(self._network(path, length if aligned and length else 0, classes, features), path, clock)
+        network = self._network(path, length if aligned and length else 0, classes, features)
+        field = SequenceField(network, path, clock.fraction)
         transport = (
             OptimalTransport(path.cost) if isinstance(path, FisherPath) and self.coupling == "transport" else None
         )

@@ -98,6 +98,21 @@ def test_the_law_is_sampled(name: str) -> None:
     assert drawn.nfe == 40
 
 
+def test_one_step_draws_each_letter_by_itself(name: str) -> None:
+    """At the source nothing is told: letters have the marginal laws, and not their most probable letters."""
+    n = 5000
+    x = model(name).sample(n, generator=torch.Generator().manual_seed(0), steps=1).x
+    seen = torch.bincount(K * x[:, 0] + x[:, 1], minlength=K * K) / n
+    assert (seen - LAW.sum(1).outer(LAW.sum(0)).flatten()).abs().sum() / 2 < 3 / math.sqrt(n)
+    greedy = model(name).sample(50, generator=torch.Generator().manual_seed(0), steps=1, temperature=0.0).x
+    assert (greedy == torch.tensor([LAW.sum(1).argmax(), LAW.sum(0).argmax()])).all()
+
+
+def test_the_network_is_told_what_the_path_has_told(name: str) -> None:
+    flow, u = PosteriorFlow(path=name).build(K, 4), torch.linspace(0, 1, 11)
+    torch.testing.assert_close(flow.field.clock(flow.objective.time(u)), u, rtol=0, atol=1e-4)
+
+
 def test_the_law_is_learnt(name: str) -> None:
     flow = model(name, torch.full_like(LAW, 1 / 9))
     generator = torch.Generator().manual_seed(0)
