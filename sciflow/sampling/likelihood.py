@@ -35,7 +35,8 @@ def log_prob(
     Args:
         x1: states ``(B, *E, *point_shape)``. The result carries gradients only if ``x1`` requires them.
         prior: density of the source.
-        divergence: ``"exact"``, one pullback per tangent coordinate, or ``"hutchinson"``, one in all, unbiased.
+        divergence: ``"exact"``, one pullback per tangent coordinate, ``"hutchinson"``, one in all, unbiased, or
+            between them ``"points"``, see ``sample``.
         grid: times from the data to the source; by default from 1 to 0 in one step, which suits ``Dopri5``. Give a
             fixed step a finer one.
         hooks, cond, generator: as in ``sample``.

@@ -11,12 +11,12 @@ from ..errors import InputError
 from ..manifolds import Euclidean, Manifold, Product, State, leaves
 from ..nets import Field
 from ..rng import Generator
-from .divergence import rademacher, velocity_and_divergence
+from .divergence import by_points, rademacher, velocity_and_divergence
 from .steps import Midpoint, Step, Velocity
 
 __all__ = ["Divergence", "Hook", "Rollout", "sample"]
 
-Divergence = Literal["exact", "hutchinson"]
+Divergence = Literal["exact", "hutchinson", "points"]
 
 #: A hook turns ``velocity(x, t, **cond)`` into another one.
 Hook = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -62,10 +62,12 @@ def sample(
         hooks: functions of the velocity, composed left to right: the last one is outermost.
         logq0: log-density ``(B,)`` of ``x0``; without it, ``logq`` is the change along the way.
         cond: passed to the field as keyword arguments, ``B`` rows each.
-        generator: of the probe for ``divergence="hutchinson"``; the probe stays the same along the way.
+        divergence: ``"exact"``, one pullback a coordinate; ``"hutchinson"``, one in all, unbiased; ``"points"``, of
+            tensors ``(B, *E, n)``: one a coordinate of a point, noisy only by what points do to each other.
+        generator: of the probe, which stays the same along the way.
 
     Raises:
-        InputError: when the grid is not a line of times that rise or fall, or ``divergence`` is neither word.
+        InputError: when the grid is not a line of times that rise or fall, or ``divergence`` is none of the words.
     """
     if divergence not in get_args(Divergence):
         raise InputError(f"divergence={divergence!r}: use one of {', '.join(get_args(Divergence))}")
@@ -81,9 +83,16 @@ def sample(
         times = _times(grid, leaves(x0)[0])
         if not track_logq:
             return Rollout(_follow(velocity, field.manifold, x0, times, step), None, None, counted.calls)
-        probe = rademacher(field.manifold, x0, generator) if divergence == "hutchinson" else None
+        probe = _PROBES[divergence](field.manifold, x0, generator)
         x, change = _follow_density(velocity, field.manifold, x0, times, step, probe)
         return Rollout(x, change if logq0 is None else logq0 + change, None, counted.calls)
+
+
+_PROBES: dict[str, Callable[..., Any]] = {
+    "exact": lambda manifold, x, generator: None,
+    "hutchinson": rademacher,
+    "points": by_points,
+}
 
 
 def _follow(velocity: Velocity, manifold: Manifold[Any], x: Any, times: Tensor, step: Step) -> Any:
@@ -94,7 +103,7 @@ def _follow(velocity: Velocity, manifold: Manifold[Any], x: Any, times: Tensor, 
 
 
 def _follow_density(
-    velocity: Velocity, manifold: Manifold[Any], x: State, times: Tensor, step: Step, probe: State | None
+    velocity: Velocity, manifold: Manifold[Any], x: State, times: Tensor, step: Step, probe: Any
 ) -> tuple[State, Tensor]:
     """The state and log q as one point of a product: every step then integrates both, to its full order."""
     factors = manifold.factors if isinstance(manifold, Product) else {"x": manifold}

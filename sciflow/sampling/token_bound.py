@@ -1,17 +1,20 @@
 """How likely given letters are: lower bounds for samplers that draw them from posteriors."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..manifolds import Euclidean
 from ..nets import FunctionField
 from ..paths import CategoricalPath
+from ..paths.categorical import log_floored
 from ..rng import Generator, uniform
-from .likelihood import log_prob
 from .posterior import Denoise
-from .rollout import Divergence
+from .rollout import Divergence, sample
+from .steps import Dopri5
 
 __all__ = ["token_bound"]
 
@@ -32,8 +35,9 @@ def token_bound(
 
     .. math:: \log P(x_1) ≥ E_{x ∼ p_T(x | x_1)} [\log p_T(x_1 | x)] − D_T
 
-    where ``D_T = E[log p_T(x | x1) − log p_T(x)]`` on the simplex, with the density of the flow there, along its ODE:
-    of independent letters and an exact posterior every draw is ``log P(x1)`` itself. On tokens it is the divergence of
+    where ``D_T = E[log p_T(x | x1) − log p_T(x)]`` on the simplex, with the density of the flow there, along its ODE
+    in ``log x``, whose tolerances hold near vertices too, where letters are tiny coordinates of x: of independent
+    letters and an exact posterior every draw is ``log P(x1)`` itself. On tokens it is the divergence of
     the process that leads to x1 from the model's, from the common source to T, with the rate a = κ̇/(1 − κ) and the
     posterior p at ``x_t ∼ p_t(x | x1)``:
 
@@ -46,7 +50,8 @@ def token_bound(
     Args:
         until: T; 0.9999 for tokens, where later is tighter, and 0.9 on the simplex, whose densities are singular at 1.
         draws: of times and noise, each of one call of the network (on the simplex, of one ODE: take few).
-        divergence: of the ODE on the simplex, as in ``log_prob``. Hutchinson's is unbiased, but noisy near vertices.
+        divergence: of the ODE on the simplex, as in ``log_prob``. ``"points"`` costs k pullbacks and is exact where
+            sites are independent; Hutchinson's one has two to four times its error on trained networks.
         cond: passed to the posterior; places that ``mask (B, L)`` leaves out count nothing.
 
     Source: rates: Campbell et al. 2022, arXiv:2205.14987; Shaul et al. 2024, arXiv:2412.03487; masks: Shi et al. 2024,
@@ -106,14 +111,25 @@ def _of_flow(
     inside = real[..., None]
     x = path.sample(x0, tokens, t, generator).x_t.where(inside, x0)  # padding stays at its source, which cancels
 
-    def velocity(x: Tensor, t: Tensor) -> Tensor:
-        return path.velocity(denoise(x, t, **known), x, t).where(inside, 0)
+    def velocity(z: Tensor, t: Tensor) -> Tensor:
+        x = z.softmax(-1)
+        v = path.velocity(denoise(x, t, **known), x, t)
+        return (v / x.clamp_min(torch.finfo(x.dtype).tiny)).where(inside, 0)
 
     def letter(logs: Tensor) -> Tensor:
         return logs.gather(-1, tokens[..., None])[..., 0]
 
-    field = FunctionField(path.manifold, velocity)
-    density = log_prob(field, x, path.prior, divergence, grid=torch.tensor([until, 0.0]), generator=generator)
+    field, grid, z = FunctionField(Euclidean(path.k), velocity), torch.tensor([until, 0.0]), log_floored(x)
+    back = sample(field, z, grid, Dopri5(), track_logq=True, generator=generator, divergence=divergence)
+    assert isinstance(back.x, Tensor)
+    assert back.logq is not None
+    density = path.prior.log_prob(back.x.softmax(-1)) - back.logq
     conditional = letter(path.log_conditional(x, t).where(inside, path.log_conditional(x, 0 * t)))
     decoded = letter(denoise(x, t, **known).log()).where(real, 0)
-    return density + (decoded - conditional).sum(-1)
+    volume = _log_volume(back.x) - _log_volume(z)
+    return density + (decoded - conditional + volume).sum(-1)
+
+
+def _log_volume(z: Tensor) -> Tensor:
+    """``log k Π x_i`` (B, L): the volume of the simplex, of that of centred logits; ``x = softmax(z)``."""
+    return z.log_softmax(-1).sum(-1) + math.log(z.shape[-1])

@@ -39,6 +39,22 @@ def test_hutchinson_is_exact_for_diagonal_fields():
     torch.testing.assert_close(estimate, exact, rtol=0, atol=1e-12)
 
 
+def test_by_points_is_exact_where_points_do_not_meet_and_unbiased_where_they_do():
+    """Whole matrices act within a point; between points the mean over signs is the exact value."""
+    inside, across = torch.randn(2, 3, 3, generator=torch.Generator().manual_seed(0), dtype=F64)
+
+    def density(coupling, divergence, n):
+        field = FunctionField(Euclidean(3), lambda x, t: (x @ inside).sin() + coupling * (x.flip(-2) @ across).sin())
+        x1 = torch.linspace(-1, 1, 6, dtype=F64).view(1, 2, 3).expand(n, -1, -1).contiguous()
+        generator = torch.Generator().manual_seed(1)
+        return log_prob(field, x1, Normal(3), divergence, RK4(), grid(8, 1.0, 0.0), generator=generator)
+
+    torch.testing.assert_close(density(0, "points", 1), density(0, "exact", 1), rtol=0, atol=1e-12)
+    values = density(0.5, "points", 40).round(decimals=9).unique()
+    assert len(values) == 2  # two points' signs are alike, or not
+    torch.testing.assert_close(values.mean(), density(0.5, "exact", 1)[0], rtol=0, atol=1e-8)
+
+
 def test_sample_does_not_depend_on_its_batch():
     """One generator a sample: sample i is the same alone and among others, source, probe and log q."""
     torch.manual_seed(0)
