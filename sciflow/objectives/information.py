@@ -13,6 +13,7 @@ __all__ = ["InformationClock"]
 
 _NUMBERS, _SITES = 16384, 256  # in the states, and of the sites at least, that the information is averaged over
 _TIMES = 128  # at which it is
+_LEAST = 1e-6  # of all that there is to tell: less is rounding
 
 
 class InformationClock:
@@ -23,12 +24,17 @@ class InformationClock:
     with all letters equally likely before. The entropy H is averaged over draws of the path (the same at all times),
     and I is inverted between 129 of them. On this clock schedules do not count: masking is uncovered evenly, a path
     that decides all in a short time gets as many training times and sampler steps there as others in theirs.
+
+    Raises:
+        ValueError: when the path tells nothing more as time goes, as the published Gumbel-softmax path.
     """
 
     def __init__(self, path: CategoricalPath, length: int = 1) -> None:
         times = torch.linspace(0, 1, _TIMES + 1, dtype=torch.float64)
         rows = -(-max(_SITES, _NUMBERS // path.k) // length)
         told = torch.stack([_told(path, t, rows, length) for t in times]).cummax(0).values
+        if told[-1] - told[0] < _LEAST:
+            raise ValueError(f"{type(path).__name__} tells no more of a letter at t = 1 than at 0: use equal times")
         self.times, self.told = times, (told - told[0]) / (told[-1] - told[0])
 
     def __call__(self, u: Tensor) -> Tensor:

@@ -89,6 +89,12 @@ def test_the_clock_tells_as_much_in_every_part(path: object) -> None:
         assert abs(told - fraction) < 0.04  # 4096 draws there, 5000 here: five standard errors
 
 
+def test_a_path_that_tells_nothing_more_has_no_clock() -> None:
+    """The published Gumbel-softmax path is one invertible map of its state at any time."""
+    with pytest.raises(ValueError, match="GumbelSoftmaxPath tells no more"):
+        InformationClock(GumbelSoftmaxPath(4, "published"))
+
+
 def test_schedules_do_not_count_on_the_clock() -> None:
     """Masks: what is told is κ."""
     u = torch.linspace(0, 1, 9, dtype=F64)
