@@ -91,11 +91,12 @@ class Perceptron(nn.Module):
         return self.layers(torch.cat([x, t[:, None, None].expand(*x.shape[:-1], 1)], -1))
 
 
-def trained(path: Any, law: Tensor, clock: Clock, bayes: bool, steps: int, batch: int = 1024) -> Denoise:
+def trained(path: Any, law: Tensor, clock: Clock, bayes: bool, steps: int, batch: int = 512) -> Denoise:
     """A posterior learnt from fresh letters of the law."""
     torch.manual_seed(0)
     if bayes:
-        field: Any = SequenceField(Perceptron(SequenceField.inputs(path), path.k), path, clock)
+        seen = getattr(clock, "fraction", EQUAL)
+        field: Any = SequenceField(Perceptron(SequenceField.inputs(path), path.k), path, seen)
     else:
         field = Plain(Perceptron(path.states if path.discrete else path.k, path.k), path)
     optimiser = torch.optim.Adam(field.parameters(), lr=2e-3)
@@ -119,43 +120,47 @@ def sampled(path: Any, denoise: Denoise, n: int, grid: Tensor) -> Tensor:
         for i in range(0, n, CHUNK):
             generator = step_generator(1, i)
             x0 = path.prior.sample(min(CHUNK, n - i), 1, generator=generator, dtype=torch.float32)
-            x = sample_posterior(denoise, x0, grid, AlongPath(path), generator=generator).x
+            x: Any = sample_posterior(denoise, x0, grid, AlongPath(path), generator=generator).x
             parts.append(x if path.discrete else x.argmax(-1))
     return torch.cat(parts)
 
 
-def draw(found: dict[str, dict[str, list[float]]], nothing: list[float], floor: list[float]) -> Figure:
-    figure = Figure(figsize=(3.6 * len(found), 4), layout="constrained")
-    for ax, (title, rows) in zip(figure.subplots(1, len(found), sharey=True), found.items(), strict=True):
+def draw(found: dict[str, tuple[dict[str, list[float]], list[float], list[float]]]) -> Figure:
+    """KL over K of the rows of each panel, beside that of the uniform law and of exact draws."""
+    figure = Figure(figsize=(3.1 * len(found), 4), layout="constrained")
+    panels = figure.subplots(1, len(found), sharey=True)
+    for ax, (title, (rows, nothing, floor)) in zip(panels, found.items(), strict=True):
         for (name, values), colour in zip(rows.items(), COLOURS, strict=True):
             ax.loglog(LETTERS, values, "o-", color=colour, label=name, ms=4, lw=1.3)
         ax.loglog(LETTERS, nothing, "--", color="black", lw=1)
-        ax.fill_between(LETTERS, [min(floor) / 3] * len(LETTERS), floor, color="0.85")
-        ax.set(title=title, xlabel="letters K", xticks=LETTERS, xticklabels=list(map(str, LETTERS)))
+        ax.fill_between(LETTERS, [1e-5] * len(LETTERS), floor, color="0.85")
+        ax.set(title=title, xlabel="letters K", xticks=LETTERS, xticklabels=list(map(str, LETTERS)), ylim=(1e-5, 5))
         ax.minorticks_off()
-    figure.axes[0].set_ylabel("KL(samples ‖ law) (nats)")
-    figure.axes[0].text(LETTERS[0], nothing[0] * 1.15, "uniform: nothing learnt", fontsize="small")
-    figure.axes[0].text(LETTERS[1], floor[0], "as many exact draws", fontsize="small")
-    figure.axes[-1].legend(frameon=False, fontsize="x-small")
+    panels[0].set_ylabel("KL(samples ‖ law) (nats)")
+    panels[0].text(LETTERS[0], found[next(iter(found))][1][0] * 1.2, "uniform: nothing learnt", fontsize="small")
+    panels[0].text(LETTERS[2], 1.5e-5, "exact draws", fontsize="small")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(COLOURS), frameon=False)
     return figure
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tokens", type=int, default=32768, help="letters drawn for each number")
-    parser.add_argument("--steps", type=int, default=50, help="of the sampler")
-    parser.add_argument("--training", type=int, default=500, help="steps of training, of 1024 letters each")
+    parser.add_argument("--tokens", type=int, default=16384, help="letters drawn for each number")
+    parser.add_argument("--steps", type=int, default=32, help="of the sampler")
+    parser.add_argument("--training", type=int, default=400, help="steps of training, of 512 letters each")
     parser.add_argument("--out", type=Path, default=Path("docs/images/simplex-dimension.png"))
     args = parser.parse_args()
     header()
     n, even = args.tokens, torch.linspace(0, 1, args.steps + 1)
     laws = {target: [target_law(target, 1, k, step_generator(0)) for k in LETTERS] for target in ("flat", "peaked")}
+    nothing = {target: [float(uniform_divergence(law)) for law in each] for target, each in laws.items()}
+    floor = {target: [_exact(law, n) for law in each] for target, each in laws.items()}
     ends = {
-        target: [("uniform: nothing learnt", *(f"{float(uniform_divergence(law)):.4f}" for law in each)),
-                 ("as many exact draws", *(f"{_exact(law, n):.4f}" for law in each))]
-        for target, each in laws.items()
+        target: [("uniform: nothing learnt", *(f"{value:.4f}" for value in nothing[target])),
+                 ("as many exact draws", *(f"{value:.4f}" for value in floor[target]))]
+        for target in laws
     }  # fmt: skip
-    found: dict[str, dict[str, list[float]]] = {}
+    found: dict[str, tuple[dict[str, list[float]], list[float], list[float]]] = {}
     for title, target, by, bayes in PARTS:
         rows: dict[str, list[float]] = {}
         for name, make in PATHS.items():
@@ -165,15 +170,13 @@ def main() -> None:
                 clock = EQUAL if by == "equal times" or name == PUBLISHED else InformationClock(path)
                 denoise = _bayes(path, law) if bayes is None else trained(path, law, clock, bayes, args.training)
                 rows[name].append(float(divergence(sampled(path, denoise, n, clock(even)), law)))
-        if target == "flat":
-            found[f"{title}, {by}"] = rows
+        found[f"{title}\n{target} law, {by}"] = rows, nothing[target], floor[target]
         lines = [(name, *(f"{value:.4f}" for value in values)) for name, values in rows.items()]
         table(f"{title}, {target} law, {args.steps} steps by {by}: KL in nats of {n} letters",
               ("path", *(f"K = {k}" for k in LETTERS)), [*lines, *ends[target]])  # fmt: skip
     print(f"{process_time():.0f} s")
-    nothing = [float(uniform_divergence(law)) for law in laws["flat"]]
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    draw(found, nothing, [_exact(law, n) for law in laws["flat"]]).savefig(args.out, dpi=150)
+    draw(found).savefig(args.out, dpi=120)
 
 
 def _bayes(path: Any, law: Tensor) -> Denoise:
