@@ -160,6 +160,19 @@ def test_sources_come_with_samples_where_there_are_any(name: str) -> None:
         torch.testing.assert_close(drawn.x0, again)
 
 
+def test_most_times_of_pairs_are_the_source(name: str) -> None:
+    """Three quarters of the states are the sources themselves, the others on the way; without sources nearly none."""
+    if name == "masking":
+        return
+    flow, generator = model(name), torch.Generator().manual_seed(0)
+    x0, times = flow.field.path.prior.sample(2000, 2, generator=generator), []
+    flow.field.log_posterior = lambda x, t: times.append(t) or torch.zeros(*x.shape[:2], K)
+    for batch in ({"x0": x0}, {}):
+        flow.loss({"x": torch.zeros(2000, 2, dtype=torch.long), **batch}, generator)
+    assert float((times[0] == 0).float().mean()) == pytest.approx(0.75, abs=0.002)  # times are stratified
+    assert float((times[1] == 0).float().mean()) < 0.002
+
+
 @pytest.mark.parametrize("name", ["gumbel", "fisher"])
 def test_a_network_learns_pairs_in_one_step(name: str) -> None:
     """Sources paired with the letters of their largest coordinates, in reverse: one step from the source finds them."""
