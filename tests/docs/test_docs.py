@@ -16,7 +16,11 @@ from sciflow.pipeline.config import load_config
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 #: By the name of their pages: what settings may belong to.
-STUDIES = {"": ["ala2"], "proteins": ["backbones", "pocket_peptides"], "sequences": ["trna", "sequence_family"]}
+STUDIES = {
+    "": ["ala2"],
+    "proteins": ["backbones", "pocket_peptides"],
+    "sequences": ["trna", "sequence_family", "motif_dna", "peptide_sequences", "toy_simplex", "promoter", "enhancer"],
+}
 EXAMPLES = ("ala2", "backbones", "pocket_peptides")  # what a command without study= may belong to
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
