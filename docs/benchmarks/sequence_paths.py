@@ -39,13 +39,14 @@ def spread(values: list[float]) -> str:
     return f"{mean(values):.3f}" + (f" ± {stdev(values):.3f}" if len(values) > 1 else "")
 
 
-def measured(run: Path, calls: int, n: int) -> tuple[dict[str, Metric], float]:
+def measured(run: Path, calls: int, n: int, temperature: float) -> tuple[dict[str, Metric], float]:
     """Metrics of n samples of a run, and ms of one thread for each."""
     data, config = run / "data", read_config(run / "model" / "config.yaml")
     model = load_model(config, data, run / "model")
     device = next(model.parameters()).device
     start = process_time()
-    samples = model.sample(n, generator=sample_generators(config.seed, 0, n, device), steps=calls)
+    generators = sample_generators(config.seed, 0, n, device)
+    samples = model.sample(n, generator=generators, steps=calls, temperature=temperature)
     seconds = process_time() - start
     return config.study.evaluate(samples._replace(x=samples.x.cpu()), data).metrics, 1000 * seconds / n  # type: ignore[union-attr]
 
@@ -55,13 +56,14 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="+", help="folders of finished runs of trna, or of other alignments")
     parser.add_argument("--n", type=int, default=300, help="samples of each row")
     parser.add_argument("--calls", type=int, nargs="+", default=CALLS, help="of the network")
+    parser.add_argument("--temperature", type=float, default=1.0, help="of posteriors; 0 for students of pairs")
     args = parser.parse_args()
     header()
     rows: dict[tuple[str, Any], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for run in args.runs:
         name = run.name.rpartition("-")[0] or run.name
         for calls in args.calls:
-            metrics, cost = measured(run, calls, args.n)
+            metrics, cost = measured(run, calls, args.n, args.temperature)
             rows[name, calls]["ms a sample"].append(cost)
             for key in SHOWN:
                 for line, value in _lines(metrics, key).items():
