@@ -117,7 +117,7 @@ class SequenceModel(Model):
         return _Unpaired(self.field.path.prior, self.coupling, (self.length,))
 
     def loss(self, batch: Mapping[str, Any], generator: torch.Generator) -> Tensor:
-        """Cross-entropy of tokens ``x (B, L)``; where the data bring their sources ``x0``, a share of the times is 0."""
+        """Cross-entropy of tokens ``x (B, L)``; where data bring their sources ``x0``, a share of the times is 0."""
         paired = "x0" in batch and "weight" not in batch  # the coupler's sources come with a weight
         if self.coupler is not None:
             batch = batch if "x0" in batch else self.coupler(batch, generator)
@@ -200,9 +200,9 @@ class SequenceModel(Model):
     def log_prob(self, x: Any, cond: dict[str, Tensor] | None = None, tolerance: float = 1e-5) -> Tensor:
         """A lower bound (B,) in nats of ``log P`` of tokens, see ``sciflow.sampling.token_bound``.
 
-        The draws of row i are always those of stream i; there are more of them the lower the tolerance, 32 at 1e-5. On the simplex, where
-        each is an ODE up to the time that has told nine tenths, it is 1, noisy only by the noise of the path and by
-        what sites do to each other: by 3 to 5 nats a row of 90 letters of trained tRNA models, 0.04 a letter.
+        The draws of row i are always those of stream i; there are more of them the lower the tolerance, 32 at 1e-5. On
+        the simplex, where each is an ODE up to the time that has told nine tenths, it is 1, noisy only by the noise of the path
+        and by what sites do to each other: by 3 to 5 nats a row of 90 letters of trained tRNA models, 0.04 a letter.
 
         Raises:
             NotImplementedError: on the linear and the Fisher path. A letter drops out where the state leaves the
@@ -235,7 +235,7 @@ class SequenceModel(Model):
                 hooks.append(sampling.StraightThrough(self.guide, guidance, generator=generator))
         elif guidance and "label" in cond:
             if not self.unlabelled:
-                raise InputError(f"sampler.guidance={guidance}: trained with model.unlabelled=0, without which there is none")
+                raise InputError(f"sampler.guidance={guidance}: training with model.unlabelled=0 has hidden no label")
             hooks.append(sampling.CFG(guidance, label=self.field.none))
         elif guidance:
             raise InputError(f"sampler.guidance={guidance}: this study has no label and no oracle; leave it out")

@@ -87,6 +87,10 @@ class PosteriorFlow:
         """
         if aligned and length is None:
             raise ValueError("an alignment has a length: give it")
+        if self.coupling == "transport" and length is None:
+            raise InputError(
+                "model.coupling=transport: pairs sequences of one length, which these are not; leave it out"
+            )
         path = _PATHS[self.path](k)
         clock = InformationClock(path)
         network = self._network(path, length if aligned and length else 0, classes, features)

@@ -255,6 +255,15 @@ def test_the_bound_is_below_the_law_and_near(name: str) -> None:
     assert (bound.mean(0) > law - 0.7 - 4 * error).all()
 
 
+@pytest.mark.parametrize("name", ["masking", "uniform", "gumbel"])
+def test_the_bound_of_a_row_is_the_same_beside_any_others(name: str) -> None:
+    x = torch.tensor([[0, 0], [2, 1], [1, 1]])
+    bound = model(name).double().log_prob(x)
+    torch.testing.assert_close(
+        model(name).double().log_prob(x[:2]), bound[:2], rtol=0, atol=1e-3
+    )  # one ODE's tolerance
+
+
 @pytest.mark.parametrize("name", ["linear", "fisher"])
 def test_where_the_field_jumps_there_is_no_bound(name: str) -> None:
     with pytest.raises(NotImplementedError, match="jumps"):
@@ -280,14 +289,28 @@ def test_padding_is_no_part_of_a_sequence() -> None:
     ("setting", "says"),
     [
         ({"step": "tau_leap"}, "FisherPath has no such step"),
-        ({"step": "rk4", "temperature": 0.5}, "without guidance"),
+        ({"step": "rk4", "temperature": 0.5}, r"without sampler\.guidance, particles and temperature"),
         ({"noise": 1.0}, "tau_leap"),
+        ({"step": "euler", "noise": 1.0}, "tau_leap"),
         ({"particles": 4}, "oracle"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(setting: dict[str, object], says: str) -> None:
     with pytest.raises(InputError, match=says):
         model("fisher").sample(2, generator=torch.Generator().manual_seed(0), **setting)
+
+
+def test_settings_that_do_nothing_are_refused() -> None:
+    flow = model("masking")
+    flow.guide = lambda x: x[:, 0, 0]
+    with pytest.raises(InputError, match=r"sampler\.guidance=0 steers none"):
+        flow.sample(2, particles=4)
+    path = GumbelSoftmaxPath(2)
+    flow = SequenceModel(SequenceField(Labelled(), path), CrossEntropy(), 6, unlabelled=0)
+    with pytest.raises(InputError, match=r"model\.unlabelled=0"):
+        flow.sample(2, {"label": torch.tensor([0, 1])}, guidance=1.0)
+    with pytest.raises(InputError, match=r"model\.coupling=transport"):
+        PosteriorFlow(path="fisher", coupling="transport").build(K)
 
 
 @pytest.mark.parametrize(
@@ -318,6 +341,31 @@ def test_transport_shortens_the_way_of_sources() -> None:
     paid, plain = (flow.field.path.cost(x0, x).diag().sum() for x0 in (coupled["x0"], alone))
     assert paid < 0.8 * plain
     assert flow.loss(coupled, generator).isfinite().all()
+
+
+def test_transport_is_no_distillation() -> None:
+    """Sources that coupling drew are trained on at all times, in validation too; those of the data mostly at 0."""
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    class Seen(CrossEntropy):
+        def __call__(self, field, path, pair, generator=None):  # type: ignore[no-untyped-def]
+            seen.append((self.time(torch.linspace(0, 0.99, 100)), path.cost(pair.x0, pair.x1).diag().mean()))
+            return pair.weight
+
+    flow = PosteriorFlow(path="fisher", coupling="transport", width=8, depth=1, heads=2).build(K, 4)
+    flow.objective, generator = Seen(time=flow.objective.time), torch.Generator().manual_seed(0)
+    x = torch.randint(K, (64, 4), generator=generator)
+    assert flow.coupler is not None
+    coupled = flow.coupler({"x": x}, generator)
+    pairs = {"x": x, "x0": flow.field.path.prior.sample(64, 4, generator=generator)}
+    assert torch.equal(flow.coupler(pairs, generator)["x0"], pairs["x0"])
+    for batch in (coupled, {"x": x}, pairs, flow.coupler(pairs, generator)):
+        flow.loss(batch, generator)
+    at_source = [float((times == 0).float().mean()) for times, _ in seen]
+    assert max(at_source[:2]) < 0.02
+    assert min(at_source[2:]) > 0.2
+    paid = [float(cost) for _, cost in seen]
+    assert max(paid[:2]) < 0.8 * min(paid[2:])
 
 
 def test_the_settings_of_a_sampler_are_those_of_its_configuration() -> None:
