@@ -16,6 +16,8 @@ from .structure import pair_table
 
 __all__ = ["Alignment", "alignment_metrics", "correlation", "ratio"]
 
+_NEAR = 5  # columns in which a near copy may differ from a training row
+
 
 @dataclass(frozen=True)
 class Alignment:
@@ -106,7 +108,9 @@ def _measured(rows: Alignment, every: Mapping[str, Alignment]) -> dict[str, tupl
     found["covariance"] = correlation(rows.covariances, train.covariances), None
     other = train if rows is held_out else held_out
     found["covariance_held_out"] = correlation(rows.covariances, other.covariances), None
-    found["nearest_train"] = _mean(hamming(rows.x, train.x).double())
+    away = hamming(rows.x, train.x)
+    found["nearest_train"] = _mean(away.double())
+    found["near_copies"] = _mean((away <= _NEAR).double())
     known = set(train.sequences)
     found["copies"] = sum(s in known for s in rows.sequences) / len(rows), None
     found["unique"] = len(set(rows.sequences)) / len(rows), None
@@ -115,8 +119,10 @@ def _measured(rows: Alignment, every: Mapping[str, Alignment]) -> dict[str, tupl
 
 
 def correlation(a: Tensor, b: Tensor) -> float:
-    """Pearson's r."""
-    return float(torch.corrcoef(torch.stack([a, b]).double())[0, 1])
+    """Pearson's r; 0 where one of them does not vary: the covariances of one row over and over, say."""
+    a, b = (x.double() - x.double().mean() for x in (a, b))
+    size = float(a.norm() * b.norm())
+    return float(a @ b) / size if size else 0.0
 
 
 def ratio(total: Tensor, size: Tensor, cluster: Tensor) -> tuple[float, float]:

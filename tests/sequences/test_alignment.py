@@ -209,6 +209,7 @@ def test_metrics_by_hand() -> None:
     assert found["unique"].value == 0.75
     assert found["copies"].value == 0.5
     assert found["nearest_train"].value == pytest.approx((0 + 1 + 1 + 0) / 4)
+    assert found["near_copies"].value == 1  # rows of four letters
     assert found["length_distance"].value == pytest.approx(abs(3.75 - 10 / 3))  # one law lies below the other
     assert found["log_likelihood"].value == pytest.approx(-2)
     assert found["log_likelihood"].floor == -2.5
@@ -225,6 +226,29 @@ def test_training_rows_themselves_are_copies() -> None:
         assert found[name].value == pytest.approx(value, abs=1e-6), name
     assert 0 < found["column_kl"].value < 5 / 400  # (K/2)² / n² at most, for letters that are rare
     assert found["covariance"].reference < 1
+
+
+def test_one_row_over_and_over_has_no_covariances() -> None:
+    pairs = torch.tensor(consensus_pairs(HAIRPIN))
+    x = Alphabet("ACGU-").encode(hairpins(400))
+    train, one = Alignment(x, "ACGU-", pairs), Alignment(x[:1].expand(50, -1), "ACGU-", pairs)
+    rows = {"samples": one, "training": train, "held out": train, "profile": train}
+    found = alignment_metrics(rows, {}, torch.arange(400))
+    assert found["covariance"].value == found["covariance_held_out"].value == 0
+    assert found["covariance"].reference == pytest.approx(1)
+
+
+def test_training_rows_with_few_mutations_are_near_copies() -> None:
+    """Up to five of 30 columns; rows of chance share a quarter of their letters, and are not."""
+    none = torch.empty(0, 2, dtype=torch.long)
+    x = torch.randint(4, (60, 30), generator=step_generator(0))
+    mutated = x[:20].clone()
+    for i, row in enumerate(mutated):
+        row[: i % 10] = (row[: i % 10] + 1) % 4
+    rows = {"samples": mutated, "training": x[:40], "held out": x[40:], "profile": x[40:]}
+    found = alignment_metrics({k: Alignment(v, "ACGU-", none) for k, v in rows.items()}, {}, torch.arange(20))
+    assert found["near_copies"].value == pytest.approx(0.6)
+    assert found["near_copies"].reference == 0
 
 
 def test_information_of_columns() -> None:
