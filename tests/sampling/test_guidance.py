@@ -82,6 +82,13 @@ def test_straight_through_guidance_reaches_its_law(name, strength):
     assert apart(LAW, guided) > 3 * BOUND
 
 
+def test_slopes_are_averaged_over_draws():
+    """Those of a sum over sites are the same for all draws, so that any number of them has the law of one."""
+    hook = StraightThrough(additive, 1.0, draws=3, generator=step_generator(4))
+    assert distance("masking", [hook], LAW * ORACLE.exp()) < BOUND
+    assert apart(LAW * (3 * ORACLE).exp(), LAW * ORACLE.exp()) > 3 * BOUND
+
+
 @pytest.mark.parametrize("strength", [0.5, 2.0])
 def test_a_classifier_of_masked_states_reaches_its_law(strength):
     """Unmasking a site is learning its letter: the tilt is exact, whatever the mask itself is worth."""
