@@ -1,6 +1,7 @@
 """Regulatory DNA: sequences of one length, each with a signal along it or a class, and new ones for the same."""
 
 import json
+import sys
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
@@ -24,12 +25,13 @@ from ..training.tables import find_columns, read_rows
 from .alphabet import Alphabet
 from .figures import NATIVE, SAMPLED, TRAINING
 from .files import Family, read_family, write_fasta
-from .identity import hamming
+from .identity import aligned_clusters, hamming
 from .spectra import gc_share, jensen_shannon, shuffled, words
 
 __all__ = ["DnaFiles", "DnaStudy", "Judged", "Regions", "dna_tokens", "read_table"]
 
 _BLOCK = 8192  # training sequences that are compared at once
+_MOST = 10_000  # sequences of one's own that are all compared with each other, before they are split
 
 
 @dataclass
@@ -41,15 +43,20 @@ class DnaFiles:
         table: CSV with a row for each ``name`` there: what the study says, and perhaps ``group`` (a chromosome, a
             locus), which stays in one split.
         held_out: share of the validation and of the test split.
+        identity: without ``group``, sequences with more than this share of letters in common, place by place, are in
+            one split.
     """
 
     path: Path | None = None
     table: Path | None = None
     held_out: float = 0.1
+    identity: float = 0.8
 
     def __post_init__(self) -> None:
         if not 0 < self.held_out <= 0.4:
             raise InputError(f"study.data.held_out={self.held_out} must be above 0 and at most 0.4")
+        if not 0 < self.identity <= 1:
+            raise InputError(f"study.data.identity={self.identity} must be above 0 and at most 1")
         if self.path is None and self.table is not None:
             raise InputError(f"study.data.table={self.table}: say which sequences it is of, with study.data.path=FILE")
 
@@ -114,7 +121,9 @@ class DnaStudy(ABC):
 
     def prepare(self, raw: Path | None, out: Path) -> None:
         regions = self.read(raw or Path("data/raw")) if self.data.path is None else self._own()
-        parts = _parts(regions, self.data.held_out, self.seed)
+        parts = _parts(regions, self.data, self.seed)
+        if empty := [split for split, rows in parts.items() if not len(rows)]:
+            raise InputError(f"{self.data.path or raw}: no sequence of the {empty[0]} split is left; take in more")
         for split, rows in parts.items():
             kept = {"x": regions.x[rows], self.condition: regions.condition[rows]}
             save_tensors(kept, out / f"{split}.safetensors")
@@ -203,11 +212,14 @@ def read_table(path: Path, names: Sequence[str]) -> tuple[list[str], list[list[s
     """Other columns of a CSV file and their values, and its groups, in the order of sequences of these names.
 
     Raises:
-        InputError: no column ``name``, or no row of that name.
+        InputError: no column ``name``, or no row of that name, or several.
     """
     header, rows = read_rows(path)
     (key,) = find_columns(path, header, [["name"]])
-    by_name = {row[key].split()[0] if row[key].strip() else "": row for row in rows}
+    given = [row[key].split()[0] if row[key].strip() else "" for row in rows]
+    by_name = dict(zip(given, rows, strict=True))
+    if repeated := [name for name, times in Counter(given).items() if times > 1 and name in names]:
+        raise InputError(f"{path}: {repeated[0]} has several rows (and {len(repeated) - 1} more names); give it one")
     if missing := [name for name in names if name not in by_name]:
         raise InputError(f"{path}: no row of the name {missing[0]} (and {len(missing) - 1} more of the FASTA file)")
     ordered = [by_name[name] for name in names]
@@ -217,13 +229,24 @@ def read_table(path: Path, names: Sequence[str]) -> tuple[list[str], list[list[s
     return [header[i] for i in others], [[row[i] for i in others] for row in ordered], group
 
 
-def _parts(regions: Regions, held_out: float, seed: int) -> dict[str, Tensor]:
-    """Rows of each split: the data's own, or by chance, a group in one split."""
+def _parts(regions: Regions, data: DnaFiles, seed: int) -> dict[str, Tensor]:
+    """Rows of each split: the data's own, or by chance, a group in one split; without groups, those that are alike."""
     if regions.split is not None:
         names = np.array(regions.split)
         return {split: torch.from_numpy((names == split).nonzero()[0]) for split in ("train", "val", "test")}
-    groups = range(len(regions.x)) if regions.group is None else np.unique(regions.group, return_inverse=True)[1]
-    parts = split_clusters(list(map(int, groups)), {"test": held_out, "val": held_out}, seed)
+    if regions.group is not None:
+        groups = np.unique(regions.group, return_inverse=True)[1].tolist()
+    elif len(regions.x) <= _MOST:
+        groups = aligned_clusters(regions.x, len(DNA), data.identity, str(data.path))
+    else:
+        print(
+            f"{data.path}: more than {_MOST} sequences are not compared, and those that are alike may be in several "
+            "splits; a column group in study.data.table keeps them together",
+            file=sys.stderr,
+            flush=True,
+        )
+        groups = list(range(len(regions.x)))
+    parts = split_clusters(groups, {"test": data.held_out, "val": data.held_out}, seed)
     return {split: torch.tensor(rows) for split, rows in parts.items()}
 
 

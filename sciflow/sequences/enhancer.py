@@ -152,6 +152,6 @@ def _arrays(file: BinaryIO, path: Path) -> Mapping[str, Any]:
     try:
         found: Mapping[str, Any] = _OnlyArrays(file).load()
         _ = found.keys()
-    except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError, ValueError) as error:
+    except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, LookupError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not a dictionary of arrays ({error}); it is not read further") from error
     return found

@@ -14,9 +14,10 @@ from sciflow.errors import InputError
 from sciflow.pipeline import evaluate, load_config, prepare, sample, train
 from sciflow.sequences import EnhancerStudy, PromoterStudy
 from sciflow.sequences.alphabet import Alphabet
-from sciflow.sequences.dna import DnaFiles, Judged
+from sciflow.sequences.dna import DnaFiles, Judged, Regions
 from sciflow.sequences.enhancer import _frechet
 from sciflow.sequences.genome import BigWig
+from sciflow.sequences.identity import hamming
 from sciflow.sequences.promoter import _found
 from sciflow.sequences.spectra import jensen_shannon, shuffled, words
 from sciflow.training import load_tensors
@@ -153,6 +154,10 @@ def test_enhancers_are_arrays_and_nothing_else(tmp_path: Path) -> None:
     pickled(path, {**arrays, "extra": Path("home")})
     with pytest.raises(InputError, match=r"it holds pathlib.*; it is not read further"):
         EnhancerStudy().read(tmp_path)
+    for damaged in (b"\x80\x04]}R.", b"c_codecs\nencode\n(Va\nVnone\ntR."):  # TypeError, LookupError
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match="not a dictionary of arrays"):
+            EnhancerStudy().read(tmp_path)
     del arrays["y_valid"]
     pickled(path, arrays)
     with pytest.raises(InputError, match="has no array y_valid"):
@@ -170,6 +175,7 @@ def own(tmp_path: Path, n: int = 40, length: int = 24) -> tuple[Path, list[str]]
 @pytest.mark.parametrize(
     ("table", "message"),
     [
+        ("name,label\ns0,a\ns1,b\ns0,b\n", r"s0 has several rows \(and 0 more"),
         ("name,label\ns0,a\n", r"no row of the name s1 \(and 38 more"),
         ("name,kind\n" + "".join(f"s{i},a\n" for i in range(40)), "columns kind; give name, label"),
         ("name,label\n" + "".join(f"s{i},a\n" for i in range(40)), "one label, a; classes are two or more"),
@@ -193,6 +199,44 @@ def test_groups_stay_in_one_split(tmp_path: Path) -> None:
     groups = [{index[tuple(row)] % 5 for row in part.tolist()} for part in parts]
     assert sorted(map(len, groups)) == [1, 1, 3]
     assert set.union(*groups) == set(range(5))
+
+
+def mutants(tmp_path: Path, families: int = 20) -> Path:
+    """Four of a family in labelled rows, one letter or none in thirty apart from their ancestor."""
+    rng, rows = np.random.default_rng(0), ["name,sequence,label"]
+    for i in range(families):
+        ancestor = rng.choice(list(DNA), 30)
+        for j in range(4):
+            one = ancestor.copy()
+            one[7 * j] = DNA[(DNA.index(one[7 * j]) + 1) % 4]
+            rows.append(f"f{i}_{j},{''.join(one)},{'ab'[j % 2]}")
+    path = tmp_path / "mutants.csv"
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+def test_those_that_are_alike_are_in_one_split_without_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = EnhancerStudy(data=DnaFiles(mutants(tmp_path), held_out=0.2))
+    study.prepare(None, tmp_path)
+    train, test = (load_tensors(tmp_path / f"{split}.safetensors")["x"] for split in ("train", "test"))
+    assert len(test) == 16
+    assert hamming(test, train).min() > 6  # families are of chance
+    assert not capsys.readouterr().err
+    monkeypatch.setattr("sciflow.sequences.dna._MOST", 79)
+    study.prepare(None, tmp_path)
+    assert capsys.readouterr().err.count("\n") == 1
+    with pytest.raises(InputError, match=r"study\.data\.identity=2 must be"):
+        DnaFiles(identity=2)
+
+
+def test_a_split_without_sequences_is_refused(tmp_path: Path) -> None:
+    study = EnhancerStudy()
+    x = torch.zeros(4, 10, dtype=torch.long)
+    study.read = lambda raw: Regions(x, x[:, 0], ["train", "train", "val", "train"])  # type: ignore[method-assign]
+    with pytest.raises(InputError, match="no sequence of the test split is left"):
+        study.prepare(tmp_path, tmp_path)
 
 
 @pytest.mark.e2e
