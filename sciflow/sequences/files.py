@@ -65,8 +65,8 @@ def read_family(path: Path) -> Family:
     """The sequences of a file: FASTA, A2M, A3M, Stockholm, or a table (CSV, TSV) with a column ``sequence``.
 
     Nucleotides are told from amino acids by their letters. Left out, and counted, are sequences with letters that stand
-    for several (N, R, X, B, …), and those that were there before. A file with gaps, or of sequences of one length, is
-    an alignment; in ``.a2m`` and ``.a3m`` files small letters are insertions.
+    for several (N, R, X, B, …), and those that were there before (by themselves where they had another label). A
+    file with gaps, or of sequences of one length, is an alignment; in ``.a2m`` and ``.a3m`` files small letters are insertions.
 
     Raises:
         InputError: no sequences, rows of unequal lengths, letters of neither alphabet.
@@ -81,7 +81,7 @@ def read_family(path: Path) -> Family:
         odd = next(name for name, row in rows.items() if len(row) != lengths.most_common(1)[0][0])
         raise InputError(
             f"{path}: {odd} has {len(rows[odd])} columns, most others {lengths.most_common(1)[0][0]}: an alignment has "
-            "rows of one length; mend it, or take out the gaps"
+            "rows of one length; mend it, or take out the gaps and use study=sequence_family"
         )
     found = set("".join(rows.values())) - {"-"}
     kind = "nucleotides" if found <= set(DNA + RNA + _AMBIGUOUS["nucleotides"]) else "amino acids"
@@ -90,11 +90,14 @@ def read_family(path: Path) -> Family:
         name = next(name for name, row in rows.items() if unknown & set(row))
         raise InputError(f"{path}: {name} has the letter {min(unknown)!r}, which is none of {kind}; mend or remove it")
     dropped, kept = Counter[str](), dict[str, tuple[str, str]]()
+    labels = file.labels or {}
     for name, row in rows.items():
         row = row.replace("T", "U") if letters == RNA else row
         sequence = row.replace("-", "")
         if not sequence or not set(sequence) <= set(letters):
             dropped["with ambiguous letters, or empty"] += 1
+        elif sequence in kept and labels.get(name) != labels.get(kept[sequence][0]):
+            dropped["the same as another, of another label"] += 1
         elif sequence in kept:
             dropped["the same as another"] += 1
         else:
@@ -105,9 +108,9 @@ def read_family(path: Path) -> Family:
     structure = file.structure if kind == "nucleotides" else None  # that of proteins is no structure of pairs
     if structure is not None and len(structure) != len(kept_rows[0]):
         raise InputError(f"{path}: SS_cons has {len(structure)} columns, the rows {len(kept_rows[0])}; mend it")
-    labels = None if file.labels is None else [file.labels[name] for name in names]
     aligned = kept_rows if len(lengths) == 1 else None
-    return Family(path.stem, names, list(kept), aligned, dropped, letters, structure, labels)
+    told = None if file.labels is None else [labels[name] for name in names]
+    return Family(path.stem, names, list(kept), aligned, dropped, letters, structure, told)
 
 
 def _read(path: Path) -> _Rows:

@@ -84,6 +84,8 @@ def test_tables_have_labels(tmp_path: Path) -> None:
     found = read_family(path)
     assert (found.names, found.labels) == (["first", "third"], ["x", "z"])
     assert (found.aligned, found.letters) == (["ACGT", "ACG-"], "ACGT")
+    path.write_text("label,sequence\nx,ACGT\ny,ACGT\nx,ACGT\n")
+    assert read_family(path).dropped == {"the same as another, of another label": 1, "the same as another": 1}
     path.write_text("letters\nACGT\n")
     with pytest.raises(InputError, match="no column sequence"):
         read_family(path)
@@ -266,6 +268,9 @@ def test_alignments_that_cannot_be_learnt_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"study\.data\.gaps=1\.5 must be at most 1"):
         AlignmentFile(gaps=1.5)
     path = tmp_path / "a.fasta"
+    path.write_text(">a\nAC-U\n>b\nACG\n>c\nGGGG\n")
+    with pytest.raises(InputError, match="take out the gaps and use study=sequence_family"):
+        AlignmentStudy(data=AlignmentFile(path)).prepare(None, tmp_path)
     path.write_text(">a\nACGU\n>b\nACG\n>c\nGGGG\n")
     with pytest.raises(InputError, match="rows of several lengths; align them first"):
         AlignmentStudy(data=AlignmentFile(path)).prepare(None, tmp_path)
