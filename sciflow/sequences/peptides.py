@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 from scipy.sparse import coo_array
@@ -191,8 +192,7 @@ def _grouped(pieces: Sequence[Sequence[str]], shortest: int, longest: int) -> tu
     n = len(pieces) + len(number)
     links = coo_array(([1] * len(protein), (protein, [len(pieces) + j for j in peptide])), shape=(n, n))
     groups = connected_components(links, directed=False)[1][len(pieces) :].tolist() if protein else []
-    order = sorted(set(groups))
-    return list(number), [order.index(group) for group in groups]
+    return list(number), np.unique(groups, return_inverse=True)[1].tolist()
 
 
 def _proper(path: Path) -> list[str]:
