@@ -41,6 +41,7 @@ class GumbelSoftmaxPath(SimplexPath):
 
     Raises:
         InputError: when ``variant`` is neither word.
+        ValueError: when a number is not positive.
 
     Source: Tang et al. 2025 (arXiv:2503.17361); the law of softmax(Gumbel): Maddison et al. 2016 (arXiv:1611.00712).
     """
@@ -57,9 +58,11 @@ class GumbelSoftmaxPath(SimplexPath):
         if variant not in get_args(Variant):
             raise InputError(f"variant={variant!r} of the Gumbel-softmax path: use {' or '.join(get_args(Variant))}")
         self.published = variant == "published"
-        self.tau_max = tau_max or (10.0 if self.published else 1 / beta)
+        self.tau_max = (10.0 if self.published else 1 / beta) if tau_max is None else tau_max
         self.rate = rate
         self.beta = beta
+        if not min(self.tau_max, rate, beta) > 0:
+            raise ValueError(f"tau_max={self.tau_max}, rate={rate}, beta={beta}: all are positive")
         self.prior: GumbelSoftmax = GumbelSoftmax(k, beta * self.tau_max)
 
     def point(self, x0: Tensor, x1: Tensor, t: Tensor, generator: Generator = None) -> Tensor:

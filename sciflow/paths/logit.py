@@ -25,12 +25,17 @@ class LogitPath(SimplexPath):
         scale: of the bits. By default the end is within a millionth of the vertex, ``½ log(10⁶ (k − 1))``: 7.5 at
             k = 4. Bits of ±1 as in the source end at 0.71 there, and a state of them is no letter before it is rounded.
 
+    Raises:
+        ValueError: when ``scale`` is not positive.
+
     Source: Chen, Zhang, Hinton 2022 (arXiv:2208.04202), one bit a letter.
     """
 
     def __init__(self, k: int, scale: float | None = None, schedule: Schedule = Linear()) -> None:
         super().__init__(k)
-        self.scale = scale or math.log(1e6 * (k - 1)) / 2
+        self.scale = math.log(1e6 * (k - 1)) / 2 if scale is None else scale
+        if not self.scale > 0:
+            raise ValueError(f"scale={scale} of the bits: give a positive number")
         self.schedule = schedule
         self.prior: LogisticNormal = LogisticNormal(k)
 

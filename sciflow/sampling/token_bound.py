@@ -54,14 +54,20 @@ def token_bound(
             sites are independent; Hutchinson's one has two to four times its error on trained networks.
         cond: passed to the posterior; places that ``mask (B, L)`` leaves out count nothing.
 
+    Raises:
+        ValueError: when ``until`` is not between 0 and 1.
+
     Source: rates: Campbell et al. 2022, arXiv:2205.14987; Shaul et al. 2024, arXiv:2412.03487; masks: Shi et al. 2024,
     arXiv:2406.04329; Sahoo et al. 2024, arXiv:2406.07524.
     """
+    end = (0.9999 if path.discrete else 0.9) if until is None else until
+    if not 0 < end < 1:
+        raise ValueError(f"until={until} is no time between 0 and 1")
     known: dict[str, Any] = dict(cond or {})
     real = known["mask"].bool() if "mask" in known else torch.ones_like(tokens, dtype=torch.bool)
     if path.discrete:
-        return _of_jumps(denoise, tokens, path, until or 0.9999, draws, known, real, generator)
-    each = [_of_flow(denoise, tokens, path, until or 0.9, divergence, known, real, generator) for _ in range(draws)]
+        return _of_jumps(denoise, tokens, path, end, draws, known, real, generator)
+    each = [_of_flow(denoise, tokens, path, end, divergence, known, real, generator) for _ in range(draws)]
     return torch.stack(each).mean(0)
 
 

@@ -66,7 +66,8 @@ def read_family(path: Path) -> Family:
 
     Nucleotides are told from amino acids by their letters. Left out, and counted, are sequences with letters that stand
     for several (N, R, X, B, …), and those that were there before (by themselves where they had another label). A
-    file with gaps, or of sequences of one length, is an alignment; in ``.a2m`` and ``.a3m`` files small letters are insertions.
+    file with gaps, or of sequences of one length, is an alignment; in ``.a2m`` and ``.a3m`` files small letters are
+    insertions.
 
     Raises:
         InputError: no sequences, rows of unequal lengths, letters of neither alphabet.

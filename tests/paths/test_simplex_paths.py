@@ -204,3 +204,14 @@ def test_fisher_sources_are_transported_to_letters():
     assert (pair.x0 == to_points.pair(x0, points).x0).all()
     assert (pair.x1 == x1).all()
     assert path.cost(pair.x0, pair.x1).trace() < 0.8 * path.cost(x0, x1).trace()
+
+
+@pytest.mark.parametrize("wrong", [{"tau_max": 0.0}, {"rate": -1.0}, {"beta": -2.0}])
+def test_a_gumbel_path_of_no_temperature_is_refused(wrong):
+    with pytest.raises(ValueError, match="all are positive"):
+        GumbelSoftmaxPath(3, **wrong)
+
+
+def test_bits_of_no_scale_are_refused():
+    with pytest.raises(ValueError, match="positive"):
+        LogitPath(3, scale=0.0)

@@ -174,3 +174,10 @@ def test_padding_counts_nothing_and_every_row_has_its_own_generator(path):
     assert (bound(torch.where(mask, tokens, 2), slice(0, 4)) == whole).all()
     assert (bound(tokens, slice(1, 3)) == whole[1:3]).all()
     assert whole[0] != bound(tokens.flip(1), slice(0, 4))[0]
+
+
+@pytest.mark.parametrize("until", [0.0, 1.0])
+def test_a_bound_until_no_time_is_refused(until):
+    for path in (MaskingPath(3), LogitPath(3)):
+        with pytest.raises(ValueError, match="between 0 and 1"):
+            token_bound(None, WORDS, path, until=until)
