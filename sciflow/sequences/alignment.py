@@ -94,6 +94,7 @@ class AlignmentStudy:
         save_tensors(saved, out / "baselines.safetensors")
         pairs = [consensus_pairs(known or "") for known in (structure, family.structure)]
         meta = {
+            "family": family.name,
             "letters": alphabet.letters,
             "structure": structure,
             "pairs": len(pairs[0]),

@@ -20,6 +20,7 @@ __all__ = ["NATIVE", "SAMPLED", "TRAINING", "alignment_figures"]
 NATIVE, SAMPLED, TRAINING = "#0072B2", "#D55E00", "#999999"
 _COLUMNS = 60  # of a logo in a row of its figure
 _MOST = 300  # columns in a logo
+_KEPT = "Columns are those that were kept, numbered from 1; meta.json has their numbers in the file."
 
 
 def alignment_figures(rows: Mapping[str, Alignment], structure: str | None) -> tuple[dict[str, Figure], dict[str, str]]:
@@ -45,14 +46,14 @@ def _logos(rows: Mapping[str, Alignment]) -> tuple[Figure, str]:
     return figure, (
         f"Sequence logos of {len(shown['held out'])} held-out rows (above) and {len(shown['samples'])} samples: the "
         "height of a stack is the information of its column in bits, corrected for the number of rows, times its "
-        f"share of letters; gaps have no height.{f' The first {_MOST} columns.' if length > _MOST else ''}"
+        f"share of letters; gaps have no height. {_KEPT}{f' The first {_MOST} columns.' if length > _MOST else ''}"
     )
 
 
 def _arcs(rows: Mapping[str, Alignment], structure: str) -> tuple[Figure, str]:
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     ax = figure.subplots()
-    scale = ScalarMappable(Normalize(0.5, 1), "viridis")
+    scale = ScalarMappable(Normalize(0, 1), "viridis")
     reach = 0.0
     for name, (start, stop) in {"samples": (0, 180), "held out": (180, 360)}.items():
         paired, both = rows[name].bonds
@@ -63,13 +64,13 @@ def _arcs(rows: Mapping[str, Alignment], structure: str) -> tuple[Figure, str]:
             reach = max(reach, wide / 2)
         ax.text(1, (0.9 if start == 0 else -0.9) * reach, name, va="center")
     ax.axhline(0, color="black", lw=0.8)
-    ax.set(xlim=(0, len(structure) + 1), ylim=(-1.05 * reach, 1.05 * reach), xlabel="column", yticks=[])
+    ax.set(xlim=(0.5, len(structure) + 0.5), ylim=(-1.05 * reach, 1.05 * reach), xlabel="column", yticks=[])
     ax.spines[["top", "right", "left"]].set_visible(False)
-    figure.colorbar(scale, ax=ax, label="share that can pair", extend="min")
+    figure.colorbar(scale, ax=ax, label="share that can pair")
     return figure, (
         f"The {len(rows['samples'].pairs)} pairs of the consensus structure, an arc each, coloured by how often the "
         f"letters are G–C, A–U or G–U where both are letters: {len(rows['samples'])} samples above, "
-        f"{len(rows['held out'])} held-out rows below."
+        f"{len(rows['held out'])} held-out rows below. {_KEPT}"
     )
 
 
@@ -105,11 +106,12 @@ def _novelty(rows: Mapping[str, Alignment]) -> tuple[Figure, str]:
             ax.hist(own, edges.tolist(), density=True, histtype="step", color=colour, label=name, lw=1.5)
     away.set(xlabel="columns that differ from the nearest training row", ylabel="share of rows")
     length.set(xlabel="letters")
+    away.legend(frameon=False)
     length.legend(frameon=False)
     return figure, (
         f"Left: in how many of {rows['samples'].x.shape[1]} columns each of {len(rows['samples'])} samples differs "
-        "from the nearest training row, beside held-out rows, which are of other clusters than training rows; 0 is a "
-        "copy. Right: lengths without gaps."
+        f"from the nearest training row, beside {len(rows['held out'])} held-out rows, which are of other clusters "
+        "than training rows; 0 is a copy. Right: lengths without gaps."
     )
 
 

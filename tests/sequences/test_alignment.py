@@ -305,8 +305,15 @@ def test_from_an_alignment_to_metrics_and_files(tmp_path: Path, kind: str) -> No
         assert evaluation.metrics["pairing"].value == 1
         assert evaluation.metrics["pairing"].floor < 0.6
         assert {"structure", "pairs"} <= set(evaluation.figures)
+        axes, scale = evaluation.figures["structure"].axes
+        assert axes.get_xlim() == (0.5, 13.5)
+        assert scale.get_ylim() == (0, 1)
+        assert "numbered from 1" in evaluation.captions["structure"]
     else:
         assert not {"pairing", "gap_agreement"} & set(evaluation.metrics)
+    assert meta["family"] == "family"
+    assert all(ax.get_legend() for ax in evaluation.figures["novelty"].axes)
+    assert f"{len(kept[2])} held-out rows" in evaluation.captions["novelty"]
 
 
 def test_through_the_pipeline(tmp_path: Path) -> None:
