@@ -9,13 +9,15 @@ from .sites import Modulation, SiteEmbedding
 
 __all__ = ["DilatedCNN"]
 
+_REACH = 256  # sites of the receptive field of a round of dilations
+
 
 class DilatedCNN(nn.Module):
     r"""Logits ``(B, L, outputs)`` of states ``(B, L, inputs)`` at times ``(B,)``.
 
     Sites, with :class:`SiteEmbedding`, pass ``depth`` layers ``h ↦ h + W gelu(conv_d(M h))``: a norm that time and
     class modulate, then a convolution over ``kernel`` sites, d apart, with d = 1, 2, 4, … as long as the receptive
-    field grows to at most ``reach`` sites, and from 1 again. Outputs start at zero.
+    field grows to at most 256 sites, and from 1 again. Outputs start at zero.
 
     A condition ``mask (B, L)`` is True at real sites: the others are zero wherever a convolution reads them, as
     beyond the ends, so padding changes nothing.
@@ -34,7 +36,6 @@ class DilatedCNN(nn.Module):
         width: int = 64,
         depth: int = 8,
         kernel: int = 7,
-        reach: int = 256,
         dropout: float = 0.0,
         places: int = 0,
         classes: int = 0,
@@ -44,7 +45,7 @@ class DilatedCNN(nn.Module):
         if kernel % 2 == 0:
             raise ValueError(f"kernel={kernel} has no middle: give an odd number")
         self.embed = SiteEmbedding(inputs, width, places, classes, features)
-        widest = max(1, reach // kernel).bit_length()
+        widest = max(1, _REACH // kernel).bit_length()
         self.layers = nn.ModuleList(_Layer(width, kernel, 2 ** (n % widest), dropout) for n in range(depth))
         self.norm, self.outward = Modulation(width), nn.Linear(width, outputs)
         nn.init.zeros_(self.outward.weight)

@@ -19,17 +19,16 @@ __all__ = ["CrossEntropy"]
 class CrossEntropy:
     r"""Variational flow matching of letters: the cross-entropy of the posterior that a field predicts.
 
-    .. math:: \ell_b = - w_b\, \text{weight}(u) \sum_L \log p_\theta(x_1 \mid x_t), \qquad t = \text{time}(u),
+    .. math:: \ell_b = - w_b \sum_L \log p_\theta(x_1 \mid x_t), \qquad t = \text{time}(u),
               \quad u \sim U[0, 1)
 
     Its minimiser is the posterior of each letter given the state, from which every path has its velocity, or its
-    rates, whatever the weight of the times. Where the conditions hold ``mask (B, L)``, L is the real sites.
+    rates, whatever the law of the times. Where the conditions hold ``mask (B, L)``, L is the real sites.
 
     Args:
-        time: as in :class:`FlowMatching`; by default equal times.
-        weight: of the times, as a function of u. On masks that are uncovered evenly, ``1/(1 − u)`` makes the loss the
-            bound on the negative log-likelihood; there the last few masks count as much as the first ones, and have
-            more noise.
+        time: as in :class:`FlowMatching`; by default equal times. On masks that are uncovered evenly a density of
+            times ∝ 1/(1 − t) makes the loss proportional to the bound on the negative log-likelihood; the last few
+            masks then count as much as the first ones, and have more noise.
 
     ``field.log_posterior(x, t, **cond)`` gives the log-probabilities ``(B, L, K)``.
 
@@ -37,7 +36,6 @@ class CrossEntropy:
     """
 
     time: Callable[[Tensor], Tensor] = EQUAL
-    weight: Callable[[Tensor], Tensor] = torch.ones_like
 
     def __call__(self, field: Any, path: Path, pair: Pair, generator: Generator = None) -> Tensor:
         """Losses ``(B,)`` in nats, weighted sample by sample and not reduced; ``pair.x1`` are tokens ``(B, L)``."""
@@ -48,4 +46,4 @@ class CrossEntropy:
         logp = field.log_posterior(x_t, t, **pair.cond).gather(-1, pair.x1[..., None])[..., 0]
         if "mask" in pair.cond:
             logp = logp.where(pair.cond["mask"], 0)
-        return -pair.weight * self.weight(u) * logp.sum(-1)
+        return -pair.weight * logp.sum(-1)

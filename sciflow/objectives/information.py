@@ -29,10 +29,10 @@ class InformationClock:
         ValueError: when the path tells nothing more as time goes, as the published Gumbel-softmax path.
     """
 
-    def __init__(self, path: CategoricalPath, length: int = 1) -> None:
+    def __init__(self, path: CategoricalPath) -> None:
         times = torch.linspace(0, 1, _TIMES + 1, dtype=torch.float64)
-        rows = -(-max(_SITES, _NUMBERS // path.k) // length)
-        told = torch.stack([_told(path, t, rows, length) for t in times]).cummax(0).values
+        rows = max(_SITES, _NUMBERS // path.k)
+        told = torch.stack([_told(path, t, rows) for t in times]).cummax(0).values
         if told[-1] - told[0] < _LEAST:
             raise ValueError(f"{type(path).__name__} tells no more of a letter at t = 1 than at 0: use equal times")
         self.times, self.told = times, (told - told[0]) / (told[-1] - told[0])
@@ -46,10 +46,10 @@ class InformationClock:
         return _interpolated(t, self.times, self.told)
 
 
-def _told(path: CategoricalPath, t: Tensor, rows: int, length: int) -> Tensor:
+def _told(path: CategoricalPath, t: Tensor, rows: int) -> Tensor:
     generator = step_generator(0)
-    x1 = torch.randint(path.k, (rows, length), generator=generator)
-    x0: Any = path.prior.sample(rows, length, generator=generator, dtype=torch.float64)
+    x1 = torch.randint(path.k, (rows, 1), generator=generator)
+    x0: Any = path.prior.sample(rows, 1, generator=generator, dtype=torch.float64)
     at = t.expand(rows)
     evidence = path.log_conditional(state_at(path, x0, x1, at, generator), at)
     logp = evidence.clamp_min(torch.finfo(evidence.dtype).min).log_softmax(-1)

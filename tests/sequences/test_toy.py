@@ -11,7 +11,7 @@ from sciflow.rng import step_generator
 from sciflow.sequences import ToySimplex
 from sciflow.sequences.toy import divergence, draw_tokens, target_law, uniform_divergence
 
-TINY = ["study.k=5", "rows=2000", "trainer.steps=10", "trainer.batch_size=64", "model.width=16"]
+TINY = ["study.k=5", "study.target=peaked", "rows=2000", "trainer.steps=60", "trainer.batch_size=64", "model.width=16"]
 TINY += ["n=400", "sampler.steps=4"]
 
 
@@ -53,7 +53,7 @@ def test_from_laws_to_divergences(tmp_path) -> None:
     train(config, tmp_path / "data", tmp_path / "model")
     sample(config, tmp_path / "data", tmp_path / "model", tmp_path / "samples")
     metrics = evaluate(config, tmp_path / "data", tmp_path / "samples", tmp_path).metrics
-    assert metrics["kl"].value < metrics["kl"].floor * 3
+    assert metrics["kl"].value < metrics["kl"].floor / 2  # of what has learnt nothing
     assert metrics["kl"].reference == pytest.approx(4 / 800, rel=0.5)
     with pytest.raises(InputError, match=r"was prepared with study\.k=5"):
         load_config("toy_simplex", ["study.k=6"]).study.dataset(tmp_path / "data", "train")
