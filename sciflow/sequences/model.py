@@ -23,8 +23,9 @@ from ..paths import (
     vertices,
 )
 from ..rng import Generator, sample_generators, uniform
-from ..sampling import PosteriorHook, PosteriorStep
+from ..sampling import PosteriorHook
 from ..training import ODE_STEPS, Coupler, Model, Samples, solver_step
+from .steps import Tempered, posterior_step, refuse_noise
 
 __all__ = ["SequenceField", "SequenceModel"]
 
@@ -93,7 +94,8 @@ class SequenceModel(Model):
         coupling: of sources and data of one length, on the simplex; by default they are independent.
         unlabelled: the share of labels that training hides, for guidance without a classifier.
 
-    ``guide``, where a study sets it, is the oracle of guidance: ``log p(y | x)`` (rows,) of one-hot ``(rows, L, K)``.
+    ``guide``, where a study sets it, is the oracle of guidance: ``log p(y | x)`` (rows,) of one-hot ``(rows, L, K)``,
+    of sequences of one length: it is told no ``mask``.
     """
 
     guide: Callable[[Tensor], Tensor] | None = None
@@ -165,6 +167,8 @@ class SequenceModel(Model):
         shape = (n, *((particles,) if particles > 1 else ()), self._length(cond))
         like = next(self.parameters(), torch.empty(0))
         x0 = path.prior.sample(*shape, generator=generator, dtype=like.dtype, device=like.device)
+        if "mask" in cond and isinstance(path, MaskingPath):  # what is no part of a sequence waits for no letter
+            x0 = x0.masked_fill(~(cond["mask"] if particles == 1 else cond["mask"][:, None]), 0)
         grid = self.objective.time(torch.linspace(0, 1, steps + 1, dtype=like.dtype, device=like.device))
         hooks = self._hooks(cond, guidance, temperature, particles, generator)
         if step in ODE_STEPS:
@@ -173,10 +177,10 @@ class SequenceModel(Model):
                     f"sampler.step={step}: for the simplex, without sampler.guidance, particles and temperature; use "
                     "step=path"
                 )
-            _refuse_noise(step, noise)
+            refuse_noise(step, noise)
             rollout = sampling.sample(self.field, x0, grid, solver_step(step, path), cond=cond)
         else:
-            chosen = _posterior_step(step, path, noise)
+            chosen = posterior_step(step, path, noise)
             if particles > 1:
                 rollout = sampling.feynman_kac(
                     self.field.denoise,
@@ -241,7 +245,7 @@ class SequenceModel(Model):
         elif guidance:
             raise InputError(f"sampler.guidance={guidance}: this study has no label and no oracle; leave it out")
         if temperature != 1:
-            hooks.append(_Tempered(temperature))
+            hooks.append(Tempered(temperature))
         return hooks
 
     def _reward(self, guidance: float) -> Callable[[Tensor], Tensor]:
@@ -251,25 +255,6 @@ class SequenceModel(Model):
         if not guidance:
             raise InputError("sampler.particles: sampler.guidance=0 steers none of them; set it, or leave them out")
         return lambda tokens: guidance * guide(one_hot(tokens, k).to(torch.get_default_dtype()))
-
-
-def _refuse_noise(step: str, noise: float) -> None:
-    if noise and step != "tau_leap":
-        raise InputError(f"sampler.noise={noise}: for sampler.step=tau_leap; leave it out")
-
-
-def _posterior_step(name: str, path: Any, noise: float) -> PosteriorStep:
-    """The step that a configuration names. Raises InputError where the path has none of that name."""
-    _refuse_noise(name, noise)
-    if name == "path":
-        return sampling.AlongPath(path)
-    known = ["tau_leap"] * path.discrete + ["confidence", "autoregressive"] * isinstance(path, MaskingPath)
-    if name not in known:
-        others = ", ".join(known or ODE_STEPS)
-        raise InputError(f"sampler.step={name}: {type(path).__name__} has no such step; use path, {others}")
-    if name == "tau_leap":
-        return sampling.TauLeap(path, noise)
-    return sampling.Confidence(path) if name == "confidence" else sampling.Staggered(path)
 
 
 class _Unpaired(Coupler):
@@ -287,19 +272,3 @@ class _FromSource:
 
     def __call__(self, u: Tensor) -> Tensor:
         return self.clock(((u - _AT_SOURCE) / (1 - _AT_SOURCE)).clamp_min(0))
-
-
-class _Tempered:
-    """Posteriors to the power 1/T, normalised; at T = 0 their most probable letter."""
-
-    def __init__(self, temperature: float) -> None:
-        self.temperature = temperature
-
-    def __call__(self, denoise: sampling.Denoise) -> sampling.Denoise:
-        def tempered(x: Tensor, t: Tensor, **cond: Tensor) -> Tensor:
-            posterior = denoise(x, t, **cond)
-            if not self.temperature:
-                return vertices(posterior.argmax(-1), posterior.shape[-1], posterior.dtype)
-            return (posterior.log() / self.temperature).softmax(-1)
-
-        return tempered

@@ -285,6 +285,25 @@ def test_padding_is_no_part_of_a_sequence() -> None:
         flow.sample(2)
 
 
+def test_the_most_certain_first_counts_letters_alone() -> None:
+    """Four letters in four steps, one a step, however long the padding is."""
+    waiting: list[list[int]] = []
+    path, mask = MaskingPath(K), torch.arange(12) < torch.tensor([[4], [4]])
+    for particles in (1, 2):
+        flow = SequenceModel(SequenceField(nn.Linear(1, 1), path), CrossEntropy(), None)
+        flow.guide = lambda x: x[:, 0, 0]
+
+        def denoise(x: Tensor, t: Tensor, mask: Tensor) -> Tensor:
+            waiting.append(((x == K) & mask).sum(1).unique().tolist())
+            assert not ((x == K) & ~mask).any()
+            return torch.rand(*x.shape, K).softmax(-1)
+
+        flow.field.denoise = denoise  # type: ignore[method-assign]
+        settings = {"guidance": 1.0, "particles": particles} if particles > 1 else {}
+        flow.sample(2, {"mask": mask}, steps=4, step="confidence", **settings)
+    assert waiting == [[4], [3], [2], [1]] * 2
+
+
 @pytest.mark.parametrize(
     ("setting", "says"),
     [
