@@ -8,8 +8,8 @@
     sampler  SamplerConfig
     seed     of every random stream; filled into the study's field ``seed`` where it has one
 
-An override is ``key=value`` in Hydra's grammar. Its section may be left out where only one section has the key:
-``n=200`` is ``sampler.n=200``, ``data.path=my.csv`` is ``study.data.path=my.csv``.
+An override is ``key=value`` in Hydra's grammar. Its section may be left out where only one section has the key, or the
+study: ``n=200`` is ``sampler.n=200``, ``data.path=my.csv`` is ``study.data.path=my.csv``.
 """
 
 import dataclasses

@@ -34,12 +34,12 @@ def read_override(override: str, typed: DictConfig) -> tuple[str, Any]:
 
 
 def _full(key: str, typed: DictConfig) -> str:
-    """The key with its section: as it is, or that of the one section that has it."""
+    """The key with its section: as it is, or that of the one section that has it; the study's own goes first."""
     head = key.split(".")[0]
     if head in typed or head in SECTIONS:
         return key
     homes = [f"{name}.{key}" for name in SECTIONS if name in typed and head in _keys(typed[name], name)]
-    if len(homes) > 1:
+    if len(homes) > 1 and not homes[0].startswith("study."):
         raise InputError(f"{key} is in {len(homes)} sections: say {' or '.join(homes)}")
     if homes:
         return homes[0]

@@ -10,6 +10,14 @@ from sciflow.errors import InputError
 from sciflow.pipeline.config import load_config, options, read_config
 
 
+def test_a_key_of_the_study_goes_before_one_of_the_sampler() -> None:
+    config = load_config("peptide", ["temperature=310"])
+    assert config.study.temperature == 310.0  # type: ignore[attr-defined]
+    assert config.sampler.temperature is None
+    with pytest.raises(InputError, match=r"steps is in 2 sections: say trainer\.steps or sampler\.steps"):
+        load_config("peptide", ["steps=3"])
+
+
 def test_keys_find_their_section(gaussian: str) -> None:
     config = load_config(gaussian, ["n=7", "data.rows=9", "lr=0.5", "sampler.batch_size=3", "seed=4"])
     assert (config.sampler.n, config.trainer.lr, config.sampler.batch_size) == (7, 0.5, 3)
