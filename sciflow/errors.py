@@ -1,6 +1,6 @@
 """The one error that a user can mend."""
 
-__all__ = ["InputError", "require_above"]
+__all__ = ["InputError", "require_above", "require_share"]
 
 
 class InputError(ValueError):
@@ -13,3 +13,11 @@ def require_above(bound: float, section: str, settings: object, *names: str) -> 
         value = getattr(settings, name)
         if not value > bound:
             raise InputError(f"{section}{name}={value} must be greater than {bound:g}")
+
+
+def require_share(section: str, settings: object, **most: float) -> None:
+    """Refuse settings that are not above 0 and at most ``most``, each by its name; ``section`` is their prefix."""
+    require_above(0, section, settings, *most)
+    for name, bound in most.items():
+        if getattr(settings, name) > bound:
+            raise InputError(f"{section}{name}={getattr(settings, name)} must be at most {bound:g}")

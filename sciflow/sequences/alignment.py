@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import InputError, require_above
+from ..errors import InputError, require_share
 from ..rng import step_generator
 from ..study import Evaluation, finite, read_meta
 from ..training import Model, Samples, TensorsDataset, load_tensors, save_tensors, split_clusters
@@ -46,10 +46,7 @@ class AlignmentFile:
     held_out: float = 0.1
 
     def __post_init__(self) -> None:
-        for name, most in (("gaps", 1.0), ("identity", 1.0), ("held_out", 0.4)):
-            require_above(0, "study.data.", self, name)
-            if getattr(self, name) > most:
-                raise InputError(f"study.data.{name}={getattr(self, name)} must be at most {most:g}")
+        require_share("study.data.", self, gaps=1.0, identity=1.0, held_out=0.4)
 
 
 @dataclass

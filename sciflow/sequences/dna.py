@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 from ..alphabets import DNA
 from ..errors import InputError, require_above
 from ..rng import step_generator
-from ..study import Evaluation, Metric, finite
+from ..study import Evaluation, Metric, finite, read_meta
 from ..training import Model, Samples, TensorsDataset, load_tensors, save_tensors, split_clusters
 from ..training.tables import find_columns, read_rows
 from .alphabet import Alphabet
@@ -148,7 +148,7 @@ class DnaStudy(ABC):
         if self.architecture is None:
             raise InputError("model: none chosen; say model=posterior_flow")
         rows = load_tensors(data / "val.safetensors")
-        classes = len(json.loads((data / "meta.json").read_text())["classes"])
+        classes = len(read_meta(data)["classes"])
         features = 0 if classes else rows[self.condition].shape[-1]
         model: Model = self.architecture.build(len(DNA), rows["x"].shape[1], classes=classes, features=features)
         return model

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import InputError, require_above
-from ..study import Evaluation, Metric, finite
+from ..errors import InputError, require_above, require_share
+from ..study import Evaluation, Metric, finite, read_meta
 from ..training import Model, Samples, TensorsDataset, load_tensors, save_tensors, split_clusters
 from .alphabet import encode, letters
 from .family_metrics import Sequences, family_figures, family_metrics
@@ -40,10 +40,7 @@ class Homologues:
     held_out: float = 0.1
 
     def __post_init__(self) -> None:
-        for name, most in (("identity", 1.0), ("held_out", 0.4)):
-            require_above(0, "study.data.", self, name)
-            if getattr(self, name) > most:
-                raise InputError(f"study.data.{name}={getattr(self, name)} must be at most {most:g}")
+        require_share("study.data.", self, identity=1.0, held_out=0.4)
 
 
 @dataclass
@@ -138,7 +135,7 @@ class SequenceFamilyStudy:
 
     def conditions(self, data: Path, indices: Sequence[int], split: str = "test") -> dict[str, Tensor]:
         """Families in turn, whatever the split."""
-        families = json.loads((data / "meta.json").read_text())["families"]
+        families = read_meta(data)["families"]
         return {"family": torch.tensor([i % len(families) for i in indices])}
 
     def write(self, samples: Samples, out: Path) -> None:
@@ -154,7 +151,7 @@ class SequenceFamilyStudy:
     def evaluate(self, samples: Samples, data: Path) -> Evaluation:
         assert isinstance(samples.x, Tensor)
         train, val, test = (load_tensors(data / f"{split}.safetensors") for split in ("train", "val", "test"))
-        meta = json.loads((data / "meta.json").read_text())
+        meta = read_meta(data)
         family = (samples.cond or {}).get("family", torch.zeros(len(samples.x), dtype=torch.long))
         sequences = Sequences(samples.x, family, train, val, test, samples.test_logp, meta["aligned"])
         nearest = {
