@@ -19,11 +19,11 @@ from .figures import alignment_figures
 from .files import Family, read_family, write_fasta, write_stockholm
 from .identity import aligned_clusters
 from .metrics import Alignment, alignment_metrics
+from .shipped import ShippedFamily
 from .structure import consensus_pairs, restricted
 
 __all__ = ["AlignmentFile", "AlignmentStudy"]
 
-_SHIPPED = ("tRNA", "5S_rRNA")
 _BASELINES = {"profile": (0.3, 1.0, 3.0, 10.0), "autoregressive": (0.003, 0.01, 0.03)}  # settings to choose from
 _MOST = 4000  # columns × letters that an autoregressive baseline is fitted to: its couplings are the square
 
@@ -50,21 +50,12 @@ class AlignmentFile:
 
 
 @dataclass
-class AlignmentStudy:
-    """RNA, DNA or proteins of a family, aligned: a gap is a letter, and every row is of one length.
+class AlignmentStudy(ShippedFamily):
+    """RNA, DNA or proteins of a family, aligned: a gap is a letter, and every row is of one length."""
 
-    Attributes:
-        family: ``tRNA`` or ``5S_rRNA``, where ``data.path`` gives no other.
-    """
-
-    family: str = "tRNA"
     data: AlignmentFile = field(default_factory=AlignmentFile)
     architecture: Any = None
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.family not in _SHIPPED:
-            raise InputError(f"study.family={self.family!r}: use one of {', '.join(_SHIPPED)}, or data.path=FILE")
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -72,7 +63,7 @@ class AlignmentStudy:
 
     def prepare(self, raw: Path | None, out: Path) -> None:
         """Rows as numbers, and as ``train.sto`` …; columns that were kept, and the densities without a network."""
-        path = self.data.path or (raw or Path("data/raw")) / "rna_families" / f"{self.family}.sto"
+        path = self.data.path or self.shipped(raw)
         family = read_family(path)
         if family.aligned is None:
             raise InputError(f"{path}: rows of several lengths; align them first, or use study=sequence_family")

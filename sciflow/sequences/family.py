@@ -16,10 +16,9 @@ from .alphabet import encode, letters
 from .family_metrics import Sequences, family_figures, family_metrics
 from .files import Family, read_families, write_fasta
 from .identity import clusters, identities
+from .shipped import ShippedFamily
 
-__all__ = ["Homologues", "SequenceFamilyStudy"]
-
-_SHIPPED = ("tRNA", "5S_rRNA")
+__all__ = ["Comparison", "Homologues", "SequenceFamilyStudy"]
 
 
 @dataclass
@@ -58,30 +57,20 @@ class Comparison:
 
 
 @dataclass
-class SequenceFamilyStudy:
-    """Proteins, DNA or RNA of common descent: which sequences belong to a family, and new ones that do.
+class SequenceFamilyStudy(ShippedFamily):
+    """Proteins, DNA or RNA of common descent: which sequences belong to a family, and new ones that do."""
 
-    Attributes:
-        family: ``tRNA`` or ``5S_rRNA``, where ``data.path`` gives no other.
-    """
-
-    family: str = "tRNA"
     data: Homologues = field(default_factory=Homologues)
     evaluation: Comparison = field(default_factory=Comparison)
     architecture: Any = None
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.family not in _SHIPPED:
-            raise InputError(f"study.family={self.family!r}: use one of {', '.join(_SHIPPED)}, or data.path=FILE")
 
     @property
     def sources(self) -> tuple[str, ...]:
         return ("rna_families",) if self.data.path is None else ()
 
     def prepare(self, raw: Path | None, out: Path) -> None:
-        shipped = (raw or Path("data/raw")) / "rna_families" / f"{self.family}.sto"
-        families = read_families(self.data.path or shipped)
+        families = read_families(self.data.path or self.shipped(raw))
         given = read_families(self.data.test) if self.data.test else []
         if given and len(given) + len(families) > 2:
             raise InputError(f"study.data.test={self.data.test}: scores one file beside one family; give one of each")

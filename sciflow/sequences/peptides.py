@@ -16,11 +16,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..alphabets import AMINO_ACIDS
-from ..errors import InputError, require_above
+from ..errors import InputError
 from ..rng import step_generator
 from ..study import Evaluation, Metric, finite
 from ..training import Model, Samples, TensorsDataset, load_tensors, save_tensors, split_clusters
 from .alphabet import NOTHING, Alphabet
+from .family import Comparison
 from .files import read_family, write_fasta
 from .identity import identities
 from .peptide_figures import peptide_figures
@@ -56,20 +57,6 @@ class PeptideFiles:
 
 
 @dataclass
-class PeptideReport:
-    """How the report is made.
-
-    Attributes:
-        compared: samples, and held-out peptides, that are compared with all training peptides.
-    """
-
-    compared: int = 200
-
-    def __post_init__(self) -> None:
-        require_above(0, "study.evaluation.", self, "compared")
-
-
-@dataclass
 class PeptideStudy:
     """Peptides in the letters of amino acids, of the lengths of those that are learnt from.
 
@@ -78,7 +65,7 @@ class PeptideStudy:
     """
 
     data: PeptideFiles = field(default_factory=PeptideFiles)
-    evaluation: PeptideReport = field(default_factory=PeptideReport)
+    evaluation: Comparison = field(default_factory=Comparison)
     architecture: Any = None
     seed: int = 0
 
