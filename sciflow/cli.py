@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from . import __version__
 from .errors import InputError
+from .interrupts import Terminated, handled, stop
 
 if TYPE_CHECKING:
     from .pipeline.config import Config
@@ -62,7 +64,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         if command is None:
             _usage().parse_args(argv or ["--help"])
             return
-        _COMMANDS[command](_parser(command).parse_intermixed_args(argv))
+        args = _parser(command).parse_intermixed_args(argv)
+        with handled(stop, signal.SIGTERM):
+            _COMMANDS[command](args)
     except InputError as error:
         print(f"sciflow: error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -71,9 +75,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     except OSError as error:
         print(f"sciflow: error: {error.filename}: {error.strerror}; choose another place or mend it", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print("sciflow: stopped; the same command continues", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT))
 
 
 def _usage() -> argparse.ArgumentParser:
@@ -130,11 +134,16 @@ def _parser(command: str) -> argparse.ArgumentParser:
 
 def _config(args: argparse.Namespace, earlier: Path | None = None) -> "Config":
     """The configuration of ``study=…``; without it, the one that an earlier stage saved. Overrides on top."""
-    from .pipeline.config import load_config, options, read_config
+    from .pipeline.config import left_behind, load_config, options, read_config
 
     studies = [o.removeprefix("study=") for o in args.overrides if o.startswith("study=")]
     overrides = [o for o in args.overrides if not o.startswith("study=")]
     if len(studies) == 1:
+        saved = args.model / "config.yaml" if "model" in args else None
+        lost = left_behind(studies[0], overrides, saved) if saved and saved.is_file() else []
+        if lost:
+            beginning = f"study={studies[0]} begins without {', '.join(lost)} of {saved}"
+            print(f"sciflow: {beginning}; leave study=… out to keep that", file=sys.stderr)
         return load_config(studies[0], overrides)
     if studies or earlier is None:
         raise InputError(f"name one study: study=…, one of {', '.join(options('study'))}, or a Python file")
@@ -270,11 +279,16 @@ def _launched(config: "Config", command: list[str], state: Path | None = None) -
     if devices == 1 or "TORCHELASTIC_RUN_ID" in os.environ:
         return False
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={devices}"]
-    ended = subprocess.run(
-        [*torchrun, "-m", "sciflow", *command, *([f"--state={state}"] if state else [])], check=False
-    )
-    if ended.returncode:
-        sys.exit(ended.returncode)
+    command = [*torchrun, "-m", "sciflow", *command, *([f"--state={state}"] if state else [])]
+    with subprocess.Popen(command, process_group=0) as launched:  # Ctrl-C comes to it from here only, and once
+        try:
+            launched.wait()
+        except KeyboardInterrupt:
+            launched.terminate()
+            launched.wait()
+            raise
+    if launched.returncode:
+        sys.exit(launched.returncode)
     return True
 
 

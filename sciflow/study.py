@@ -3,7 +3,7 @@
 import json
 import math
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -103,16 +103,20 @@ def read_meta(data: Path) -> dict[str, Any]:
 def require_prepared(study: object, data: Path, *names: str) -> None:
     """Refuse ``data`` that were made with another value of a field ``names`` of the study, all of them of its data.
 
-    For a study to call where it is given data. Fields of its model or of its evaluation may differ.
+    For a study to call where it is given data. Fields of its model or of its evaluation may differ. Of a field that is
+    a section all settings count.
     """
     made = prepared_with(data)
     for name in names:
-        asked = json.loads(json.dumps(getattr(study, name), default=str))
-        if made.get(name, asked) != asked:
-            raise InputError(
-                f"study.{name}={_written(asked)}: {data} was prepared with study.{name}={_written(made[name])}; "
-                "say the same, or prepare other data"
-            )
+        value = getattr(study, name)
+        own = is_dataclass(value) and not isinstance(value, type)
+        prefix, now, then = (f"{name}.", asdict(value), made.get(name) or {}) if own else ("", {name: value}, made)
+        for key, asked in json.loads(json.dumps(now, default=str)).items():
+            if then.get(key, asked) != asked:
+                raise InputError(
+                    f"study.{prefix}{key}={_written(asked)}: {data} was prepared with "
+                    f"study.{prefix}{key}={_written(then[key])}; say the same, or prepare other data"
+                )
 
 
 def _written(value: Any) -> str:

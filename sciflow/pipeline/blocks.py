@@ -18,7 +18,17 @@ from ..study import Metric
 from ..training import Model, Progress, Samples, load_tensors, read, save_tensors, stream
 from .config import SamplerConfig
 
-__all__ = ["GRID", "draw", "load_samples", "save_samples", "score", "timing"]
+__all__ = [
+    "GRID",
+    "Conditions",
+    "draw",
+    "load_samples",
+    "on_device",
+    "require_settings",
+    "save_samples",
+    "score",
+    "timing",
+]
 
 OPTIONAL = ("logq", "test_logp", "test_logp_error", "x0", "cond")
 SCORED = 512  # data whose density is integrated together
@@ -28,6 +38,16 @@ GRID = "grid.safetensors"  # beside the blocks
 
 #: What the samples of a range are conditioned on, as a study says it: tensors, and states, with a row each.
 Conditions = Callable[[range], dict[str, Any]]
+
+
+def require_settings(model: Model, sampler: SamplerConfig) -> None:
+    """Raise InputError for settings that the model does not know, or will not do with."""
+    settings = sampler.settings()
+    known = inspect.signature(model.sample).parameters
+    unknown = [name for name in settings if name not in known]
+    if unknown and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
+        raise InputError(f"sampler.{unknown[0]}={settings[unknown[0]]}: this model has no such setting; leave it out")
+    model.check(sampler.likelihood, **settings)
 
 
 def draw(
@@ -42,12 +62,8 @@ def draw(
     Raises:
         InputError: a setting that the model does not know, samples that are not finite, no memory for a single one.
     """
+    require_settings(model, sampler)
     settings = sampler.settings()
-    known = inspect.signature(model.sample).parameters
-    unknown = [name for name in settings if name not in known]
-    if unknown and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
-        raise InputError(f"sampler.{unknown[0]}={settings[unknown[0]]}: this model has no such setting; leave it out")
-
     folder.mkdir(parents=True, exist_ok=True)
     if sampler.grid is not None:
         settings["grid"] = _grid(model, sampler, seed, folder, conditions)
@@ -60,7 +76,7 @@ def draw(
             try:
                 drawn = model.sample(
                     stop - done,
-                    cond=_on_device(cond, model),
+                    cond=on_device(cond, model),
                     generator=sample_generators(seed, done, stop - done),
                     **settings,
                 )
@@ -107,7 +123,7 @@ def _grid(model: Model, sampler: SamplerConfig, seed: int, folder: Path, conditi
     path = folder / GRID
     if not path.exists():
         settings = {name: value for name, value in sampler.settings().items() if name != "grid"}
-        cond = _on_device(None if conditions is None else conditions(range(SOURCES)), model)
+        cond = on_device(None if conditions is None else conditions(range(SOURCES)), model)
         streams = sample_generators(stream("grid", seed).initial_seed(), 0, SOURCES)
         save_tensors({"t": model.optimal_grid(SOURCES, cond=cond, generator=streams, **settings)}, path)
     times: Tensor = load_tensors(path)["t"]
@@ -142,7 +158,7 @@ def score(model: Model, dataset: Any, sampler: SamplerConfig, folder: Path) -> t
 
 
 def _scored(model: Model, batch: dict[str, Any], tolerance: float) -> dict[str, Tensor]:
-    cond = _on_device(batch, model)
+    cond = on_device(batch, model)
     x = cond.pop("x")
     try:
         with torch.no_grad():
@@ -152,7 +168,7 @@ def _scored(model: Model, batch: dict[str, Any], tolerance: float) -> dict[str, 
     return {"logp": fine, "error": (fine - rough).abs()}
 
 
-def _on_device(tree: Any, model: Model) -> Any:
+def on_device(tree: Any, model: Model) -> Any:
     """Tensors and states by name, where the model is."""
     device = _device(model)
     return tree and {name: tree_map(lambda leaf: leaf.to(device), value) for name, value in tree.items()}

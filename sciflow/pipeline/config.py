@@ -103,9 +103,10 @@ class Config:
     seed: int
     tree: dict[str, Any]
 
-    def save(self, path: Path) -> None:
-        """Write the tree as YAML; :func:`read_config` reads it."""
-        path.write_text(yaml.safe_dump(self.tree, sort_keys=False, allow_unicode=True))
+    def save(self, path: Path, data: dict[str, str] | None = None) -> None:
+        """Write the tree as YAML; :func:`read_config` reads it. ``data`` are checksums of what it was used with."""
+        tree = self.tree | ({} if data is None else {"data": data})
+        path.write_text(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))
 
 
 def load_config(study: str, overrides: Iterable[str] = ()) -> Config:
@@ -146,6 +147,14 @@ def read_config(path: Path, overrides: Iterable[str] = ()) -> Config:
     if any(o.startswith("model=") for o in overrides):
         raise InputError("model=… chooses the model before training; train again to change it")
     return _checked(tree, overrides)
+
+
+def left_behind(study: str, overrides: Iterable[str], saved: Path) -> list[str]:
+    """Settings of study and sampler, ``key=value``, that a saved configuration has, and ``study`` at its defaults."""
+    model = [o for o in overrides if o.startswith("model=")]
+    configs = read_config(saved), load_config(study, model), load_config(study, overrides)
+    was, default, now = (dict(_flat({name: c.tree[name] for name in ("study", "sampler")})) for c in configs)
+    return [f"{k}={v}" for k, v in was.items() if v != default.get(k, v) and default[k] == now[k]]
 
 
 def _is_saved(tree: Any) -> bool:
@@ -200,6 +209,8 @@ def _checked(tree: dict[str, Any], overrides: list[str]) -> Config:
         set_key(typed, key, value)
     for override in overrides:
         set_key(typed, *read_override(override, typed))
+    if typed.seed < 0:
+        raise InputError(f"seed={typed.seed} must be 0 or more")
 
     built = {name: _build(typed[name], name) for name in classes}
     has = {f.name for f in dataclasses.fields(classes["study"])}

@@ -2,22 +2,45 @@
 
 import json
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from .. import __version__
 from ..errors import InputError
 from .config import Config
 from .outputs import digest, listing
 
-__all__ = ["check_files", "checksums", "identity", "same_study"]
+__all__ = ["check_files", "checksums", "held_out_split", "identity", "same_study", "say_other_data"]
 
 
 def checksums(data: Path) -> dict[str, str]:
     sha256: dict[str, str] = _meta(data)["sha256"]
     return sha256
+
+
+def held_out_split(data: Path) -> dict[str, str]:
+    """The checksum of the test split, by which data and their split are told apart, also with pairs beside them."""
+    return {name: value for name, value in checksums(data).items() if name == "test.safetensors"}
+
+
+def say_other_data(stage: str, made: Path, data: Path) -> None:
+    """A line, where weights or samples in ``made`` are of other data, or of another split of them."""
+    try:
+        tree = yaml.safe_load((made / "config.yaml").read_text())
+    except (OSError, yaml.YAMLError, UnicodeDecodeError):  # said by what reads the settings
+        return
+    saved = tree.get("data") if isinstance(tree, dict) else None
+    if saved and saved != held_out_split(data):
+        print(
+            f"{stage}: {made} was made with other data than {data}, or another split: what is held out here may have "
+            "been trained on",
+            file=sys.stderr,
+        )
 
 
 def _meta(data: Path) -> dict[str, Any]:

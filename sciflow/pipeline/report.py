@@ -1,5 +1,6 @@
-"""What people look at: the training curve, figures as files, metrics as a table."""
+"""What people look at: the training curve, figures as files, metrics and figures as a page."""
 
+import base64
 import csv
 import html
 import math
@@ -8,9 +9,19 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-__all__ = ["beside_error", "known_error", "metric_rows", "save_figure", "training_curve", "with_error", "write_table"]
+__all__ = ["beside_error", "known_error", "metric_rows", "save_figure", "training_curve", "with_error", "write_report"]
 
 COLUMNS = ("metric", "value", "n", "floor", "reference", "published", "unit")
+STYLE = (
+    "body{font-family:sans-serif;line-height:1.5;max-width:60rem;margin:2rem auto;padding:0 1rem}"
+    "h1{font-size:1.3rem}.table{overflow-x:auto}table{border-collapse:collapse}"
+    "td,th{padding:.3em 1em .3em 0;text-align:left}tr{border-bottom:1px solid #ccc}"
+    "figure{margin:2.5rem 0}img{max-width:100%}figcaption{max-width:45rem}"
+)
+LEGEND = (
+    "A value ± its standard error, of n samples. Floor: what a trivial method reaches. Reference: what a perfect "
+    "answer gives. Published: what others report."
+)
 
 
 def training_curve(history: Path) -> Figure:
@@ -73,15 +84,28 @@ def known_error(value: float, error: float | None) -> float | None:
     return 0.0 if error is not None and error < 1e-9 * abs(value) else error
 
 
-def write_table(metrics: dict[str, dict[str, Any]], path: Path) -> None:
-    """The metrics as a page that stands alone."""
-    header, *rows = [[html.escape(cell) for cell in row] for row in metric_rows(metrics)]
-    lines = ["".join(f"<td>{cell}</td>" for cell in row) for row in rows]
-    path.write_text(
-        "<!doctype html><meta charset='utf-8'><title>metrics</title>\n"
-        "<style>body{font-family:sans-serif}td,th{padding:.3em 1em;text-align:left}tr{border-bottom:1px solid #ccc}"
-        "table{border-collapse:collapse}</style>\n<table>\n"
-        f"<tr>{''.join(f'<th>{cell}</th>' for cell in header)}</tr>\n"
-        + "".join(f"<tr>{line}</tr>\n" for line in lines)
-        + "</table>\n"
-    )
+def write_report(content: dict[str, Any], captions: dict[str, str], folder: Path) -> None:
+    """``metrics.html`` in a folder of ``figures/NAME.png``: ``metrics.json`` as a table, and figures with captions.
+
+    A page that stands alone: its figures are within it. The same of both gives the same bytes.
+    """
+    title = html.escape(f"{content['study']}, seed {content['seed']}, sciflow {content['version']}")
+    header, *rows = [[html.escape(cell) for cell in row] for row in metric_rows(content["metrics"])]
+    lines = [f"<th>{'</th><th>'.join(header)}</th>", *(f"<td>{'</td><td>'.join(row)}</td>" for row in rows)]
+    page = [
+        f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{title}</title>",
+        f"<style>{STYLE}</style>",
+        f"<h1>{title}</h1>",
+        "<div class='table'><table>",
+        *(f"<tr>{line}</tr>" for line in lines),
+        "</table></div>",
+        f"<p>{LEGEND}</p>",
+        *(_figure(folder / "figures" / f"{name}.png", caption) for name, caption in captions.items()),
+    ]
+    (folder / "metrics.html").write_text("\n".join([*page, ""]), encoding="utf-8")
+
+
+def _figure(path: Path, caption: str) -> str:
+    image, text = base64.b64encode(path.read_bytes()).decode(), html.escape(caption)
+    name = html.escape(path.stem.replace("_", " "))
+    return f"<figure><img alt='{name}' src='data:image/png;base64,{image}'><figcaption>{text}</figcaption></figure>"

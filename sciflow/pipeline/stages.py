@@ -30,10 +30,10 @@ from ..training import Model, Samples, fit, load_tensors, stream
 from . import blocks
 from .config import Config, read_config
 from .fetch import fetch
-from .identity import check_files, checksums, identity, same_study
+from .identity import check_files, checksums, held_out_split, identity, same_study, say_other_data
 from .outputs import digest, fingerprint, finished, publish
-from .pairs import INITIAL, keep_pairs, trained_on, write_pairs
-from .report import save_figure, training_curve, write_table
+from .pairs import INITIAL, keep_pairs, require_sources, trained_on, write_pairs
+from .report import save_figure, training_curve, write_report
 
 __all__ = ["evaluate", "load_model", "load_samples", "prepare", "rectify", "sample", "train"]
 
@@ -90,6 +90,7 @@ def train(config: Config, data: str | Path, out: str | Path, state: str | Path |
     if _skip(out, "train", made_from):
         return load_model(config, data, out)
     model = _untrained(config, data)
+    blocks.require_settings(model, config.sampler)
     if (data / INITIAL).is_file():
         _load(model, data / INITIAL)
     parts = {part: config.study.dataset(data, split) for part, split in trained_on(data).items()}
@@ -99,7 +100,7 @@ def train(config: Config, data: str | Path, out: str | Path, state: str | Path |
     with publish(out, "train", made_from) as part:
         fit(model, parts["train"], config.trainer, part, checkpoints, parts["val"], config.seed)
         save_figure(training_curve(part / "history.csv"), part / "history.png")
-        config.save(part / "config.yaml")
+        config.save(part / "config.yaml", held_out_split(data))
     return model
 
 
@@ -126,6 +127,7 @@ def sample(
     folder = _state(out, state) / f"sample-{drawn_from}"
     trained = load_model(config, data, model)
     _say_unlearnt(config, model)
+    say_other_data("sample", model, data)
     samples = blocks.draw(trained, config.sampler, config.seed, folder, conditions)
     if config.sampler.likelihood:
         held_out = config.study.dataset(data, "test")
@@ -140,7 +142,7 @@ def sample(
         config.study.write(samples, part, **prepared)
         if hasattr(config.study, "trajectory"):
             config.study.trajectory(trained, samples, part)
-        config.save(part / "config.yaml")
+        config.save(part / "config.yaml", held_out_split(data))
     return samples
 
 
@@ -162,7 +164,9 @@ def rectify(
     torch.set_num_threads(config.trainer.threads)
     folder, seed = _state(out, state) / f"rectify-{drawn_from}", stream("pairs", config.seed).initial_seed()
     trained = load_model(config, data, model)
-    samples = blocks.draw(trained, config.sampler, seed, folder, _conditions(config, data, "train"))
+    conditions = _conditions(config, data, "train")
+    require_sources(config.study, trained, config.sampler, conditions)
+    samples = blocks.draw(trained, config.sampler, seed, folder, conditions)
     kept = keep_pairs(config.study, samples, data)
     by = "by a geometric filter, keep of the study" if hasattr(config.study, "keep") else "the study has no keep"
     print(f"rectify: {int(kept.sum())} of {len(kept)} pairs kept ({by})", file=sys.stderr, flush=True)
@@ -172,9 +176,10 @@ def rectify(
 
 
 def evaluate(config: Config, data: str | Path, samples: str | Path, out: str | Path) -> Evaluation:
-    """The study's metrics and figures: ``metrics.json``, the same as a table in ``metrics.html``, ``figures/*.png``."""
+    """The study's metrics and figures: ``metrics.json``, ``figures/*.png``, both as a page in ``metrics.html``."""
     data, samples, out = Path(data), Path(samples), Path(out)
     same_study(config, data)
+    say_other_data("evaluate", samples, data)
     evaluation = config.study.evaluate(load_samples(samples), data)
     for name, metric in evaluation.metrics.items():
         for key, value in asdict(metric).items():
@@ -185,12 +190,12 @@ def evaluate(config: Config, data: str | Path, samples: str | Path, out: str | P
     content = {"study": config.name, "version": __version__, "seed": config.seed, "metrics": metrics}
     with publish(out, "evaluate", made_from) as part:
         (part / "metrics.json").write_text(json.dumps(content, indent=1, allow_nan=False))
-        write_table(metrics, part / "metrics.html")
         (part / "figures").mkdir()
         for name, figure in evaluation.figures.items():
             save_figure(figure, part / "figures" / f"{name}.png")
         captions = {name: evaluation.captions.get(name, name.replace("_", " ")) for name in evaluation.figures}
         (part / "figures" / "captions.json").write_text(json.dumps(captions, indent=1, ensure_ascii=False))
+        write_report(content, captions, part)
     return evaluation
 
 
@@ -235,7 +240,8 @@ def _load(net: Model, weights: Path) -> None:
         net.load_state_dict(load_tensors(weights), assign=True)
     except RuntimeError as error:
         raise InputError(
-            f"{weights}: trained with another architecture than this configuration; leave out study=… to take its own"
+            f"{weights}: trained with another architecture than this configuration; leave out study=… and model.… to "
+            "take its own"
         ) from error
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
+from itertools import compress
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -53,23 +54,22 @@ def _few(paths: Sequence[Path]) -> list[str]:
 
 
 def comparison(folders: Sequence[Path]) -> str:
-    """Several runs in one table; those named ``NAME-SEED`` are averaged over their seeds.
+    """Several runs in one table, metric by metric; those named ``NAME-SEED`` are averaged over their seeds.
 
     A value is the mean ± the standard deviation over the seeds; of a single run it is its own ± its error. ``gain``, of
     metrics in nats (negative log-likelihoods and divergences: lower is better), is the floor minus the value, paired
-    seed by seed: what the model is worth beyond the floor.
+    seed by seed: what the model is worth beyond the floor. Columns in which no run has anything are left out.
     """
     groups: dict[str, list[dict[str, Any]]] = {}
     for folder in folders:
         groups.setdefault(re.sub(r"-\d+$", "", folder.name), []).append(_content(folder)["metrics"])
-    rows = [["run", "seeds", "metric", "value", "n", "floor", "gain", "reference", "published", "unit"]]
-    for name, runs in groups.items():
-        shared = [metric for metric in runs[0] if all(metric in run for run in runs)]
-        rows += [[name, str(len(runs)), metric, *_cells([run[metric] for run in runs])] for metric in shared]
-    gain = rows[0].index("gain")
-    if not any(row[gain] for row in rows[1:]):
-        rows = [row[:gain] + row[gain + 1 :] for row in rows]
-    return "\n".join(_aligned(rows))
+    rows = [["metric", "run", "seeds", "value", "n", "floor", "gain", "reference", "published", "unit"]]
+    for metric in dict.fromkeys(metric for runs in groups.values() for metric in runs[0]):
+        for name, runs in groups.items():
+            if all(metric in run for run in runs):
+                rows.append([metric, name, str(len(runs)), *_cells([run[metric] for run in runs])])
+    filled = [any(column) for column in zip(*rows[1:], strict=True)]
+    return "\n".join(_aligned([list(compress(row, filled)) for row in rows] if any(filled) else rows))
 
 
 def _cells(seeds: Sequence[dict[str, Any]]) -> list[str]:

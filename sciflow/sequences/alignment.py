@@ -1,6 +1,7 @@
 """Alignments: new members of a family, column by column, measured by what its columns do together."""
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from ..errors import InputError, require_share
 from ..rng import step_generator
-from ..study import Evaluation, finite, read_meta
+from ..study import Evaluation, finite, read_meta, require_prepared
 from ..training import Model, Samples, TensorsDataset, load_tensors, save_tensors, split_clusters
 from .alphabet import GAP, Alphabet
 from .autoregressive import Autoregressive
@@ -24,6 +25,7 @@ from .structure import consensus_pairs, restricted
 
 __all__ = ["AlignmentFile", "AlignmentStudy"]
 
+_FEW = 30  # held-out rows
 _BASELINES = {"profile": (0.3, 1.0, 3.0, 10.0), "autoregressive": (0.003, 0.01, 0.03)}  # settings to choose from
 _MOST = 4000  # columns × letters that an autoregressive baseline is fitted to: its couplings are the square
 
@@ -71,8 +73,10 @@ class AlignmentStudy(ShippedFamily):
         alphabet = Alphabet(family.letters + (GAP if any(GAP in row for row in rows) else ""))
         structure = family.structure and restricted(family.structure, columns)
         x = alphabet.encode(rows)
-        clusters = aligned_clusters(x, alphabet.gap, self.data.identity, family.name)
+        clusters = aligned_clusters(x, alphabet.gap, self.data.identity, family.path)
         parts = split_clusters(clusters, dict.fromkeys(("test", "val"), self.data.held_out), self.seed)
+        if len(parts["test"]) < _FEW:
+            print(f"prepare: {len(parts['test'])} rows are held out: a rough reference", file=sys.stderr)
         for split, indices in parts.items():
             kept = {"x": x[indices], "cluster": torch.tensor([clusters[i] for i in indices])}
             save_tensors(kept, out / f"{split}.safetensors")
@@ -100,6 +104,7 @@ class AlignmentStudy(ShippedFamily):
         return TensorsDataset({name: rows[name] for name in ("x", "x0") if name in rows}, f"{data}/{split}")
 
     def model(self, data: Path) -> Model:
+        require_prepared(self, data, "family", "data")
         if self.architecture is None:
             raise InputError("model: none chosen; say model=posterior_flow")
         x, meta = load_tensors(data / "val.safetensors")["x"], read_meta(data)
@@ -120,6 +125,7 @@ class AlignmentStudy(ShippedFamily):
 
         Distances between laws are to the training rows, for all of them.
         """
+        require_prepared(self, data, "family", "data")
         assert isinstance(samples.x, Tensor)
         meta = read_meta(data)
         pairs = torch.tensor(consensus_pairs(meta["structure"] or "")).view(-1, 2)
@@ -150,7 +156,7 @@ def _distinct(family: Family, gaps: float) -> tuple[list[int], list[str], list[s
     kept.pop("", None)
     rows, names = (list(part) for part in zip(*kept.values(), strict=True)) if kept else ([], [])
     if not rows:
-        raise InputError(f"study.data.gaps={gaps}: no column of {family.name} has so few gaps; raise it")
+        raise InputError(f"study.data.gaps={gaps}: no column of {family.path} has so few gaps; raise it")
     return columns, rows, names, len(family.names) - len(rows)
 
 

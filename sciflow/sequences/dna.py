@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 from ..alphabets import DNA
 from ..errors import InputError, require_above
 from ..rng import step_generator
-from ..study import Evaluation, Metric, finite, read_meta
+from ..study import Evaluation, Metric, finite, read_meta, require_prepared
 from ..training import Model, Samples, TensorsDataset, load_tensors, save_tensors, split_clusters
 from ..training.tables import find_columns, read_rows
 from .alphabet import Alphabet
@@ -145,6 +145,7 @@ class DnaStudy(ABC):
         return TensorsDataset(load_tensors(data / f"{split}.safetensors"), f"{data}/{split}")
 
     def model(self, data: Path) -> Model:
+        require_prepared(self, data, "data")
         if self.architecture is None:
             raise InputError("model: none chosen; say model=posterior_flow")
         rows = load_tensors(data / "val.safetensors")
@@ -167,6 +168,7 @@ class DnaStudy(ABC):
         write_fasta(names, Alphabet(DNA).decode(samples.x), out / "samples.fasta")
 
     def evaluate(self, samples: Samples, data: Path) -> Evaluation:
+        require_prepared(self, data, "data")
         assert isinstance(samples.x, Tensor)
         splits = {name: load_tensors(data / f"{name}.safetensors") for name in ("train", "val", "test")}
         asked = self.conditions(data, range(len(samples.x)))[self.condition]
@@ -237,7 +239,7 @@ def _parts(regions: Regions, data: DnaFiles, seed: int) -> dict[str, Tensor]:
     if regions.group is not None:
         groups = np.unique(regions.group, return_inverse=True)[1].tolist()
     elif len(regions.x) <= _MOST:
-        groups = aligned_clusters(regions.x, len(DNA), data.identity, str(data.path))
+        groups = aligned_clusters(regions.x, len(DNA), data.identity, data.path or Path("data/raw"))
     else:
         print(
             f"{data.path}: more than {_MOST} sequences are not compared, and those that are alike may be in several "

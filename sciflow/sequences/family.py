@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError, require_above, require_share
-from ..study import Evaluation, Metric, finite, read_meta
+from ..study import Evaluation, Metric, finite, read_meta, require_prepared
 from ..training import Model, Samples, TensorsDataset, load_tensors, save_tensors, split_clusters
 from .alphabet import encode, letters
 from .family_metrics import Sequences, family_figures, family_metrics
@@ -110,13 +110,14 @@ class SequenceFamilyStudy(ShippedFamily):
     def _clusters(self, family: Family) -> list[int]:
         """Of sequences that chains of near ones join."""
         x = encode(family.sequences, max(map(len, family.sequences)))
-        return clusters(identities(x, x) > self.data.identity, family.name)
+        return clusters(identities(x, x) > self.data.identity, family.path)
 
     def dataset(self, data: Path, split: str) -> TensorsDataset:
         rows = load_tensors(data / f"{split}.safetensors")
         return TensorsDataset({name: rows[name] for name in ("x", "family", "cluster")}, f"{data}/{split}")
 
     def model(self, data: Path) -> Model:
+        require_prepared(self, data, "family", "data")
         if self.architecture is None:
             raise InputError("model: none chosen; say model=family_transformer")
         model: Model = self.architecture.build(load_tensors(data / "train.safetensors"))
@@ -127,17 +128,22 @@ class SequenceFamilyStudy(ShippedFamily):
         families = read_meta(data)["families"]
         return {"family": torch.tensor([i % len(families) for i in indices])}
 
-    def write(self, samples: Samples, out: Path) -> None:
-        """``samples.fasta``; with ``sampler.likelihood``, ``scores.csv`` of the rows of the data's ``test.fasta``."""
+    def write(self, samples: Samples, out: Path, data: Path) -> None:
+        """``samples.fasta``, with the family of each.
+
+        With ``sampler.likelihood``, ``scores.csv`` of the rows of the data's ``test.fasta``.
+        """
         assert isinstance(samples.x, Tensor)
         families = (samples.cond or {}).get("family", torch.zeros(len(samples.x), dtype=torch.long)).tolist()
-        names = [f"{i:05d} family={f}" for i, f in enumerate(families)]
+        known = [name.replace(" ", "_") for name in read_meta(data)["families"]]
+        names = [f"{i:05d} family={known[f]}" for i, f in enumerate(families)]
         write_fasta(names, letters(samples.x), out / "samples.fasta")
         if samples.test_logp is not None:
             scores = "".join(f"{i},{score:.4f}\n" for i, score in enumerate(samples.test_logp.tolist()))
             (out / "scores.csv").write_text(f"number_in_test_fasta,log_likelihood_nats\n{scores}")
 
     def evaluate(self, samples: Samples, data: Path) -> Evaluation:
+        require_prepared(self, data, "family", "data")
         assert isinstance(samples.x, Tensor)
         train, val, test = (load_tensors(data / f"{split}.safetensors") for split in ("train", "val", "test"))
         meta = read_meta(data)

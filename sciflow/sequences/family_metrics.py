@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from matplotlib import colormaps
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from scipy.stats import wasserstein_distance
 from torch import Tensor
 
@@ -22,6 +23,7 @@ __all__ = ["Sequences", "family_figures", "family_metrics"]
 
 _PSEUDOCOUNTS = (0.3, 1.0, 3.0)
 _COLUMNS = 40  # of a profile in a row of its figure
+_BINS = 40  # of lengths, at most
 _BASELINES = {"background": "letters alone", "profile": "site-independent profile", "hmm": "profile HMM"}
 
 
@@ -126,13 +128,19 @@ def _likelihood_figure(s: Sequences) -> tuple[Figure, str]:
     figure = Figure(figsize=(8, 4), layout="constrained")
     lengths = _lengths(s.test["x"])
     own = s.logp.double() / lengths
-    for ax, name in zip(figure.subplots(1, 2, sharey=True), ("profile", "hmm"), strict=True):
-        other = s.scores[name] / lengths
+    others = {name: s.scores[name] / lengths for name in ("profile", "hmm")}
+    every = torch.cat([own, *others.values()])
+    known = every[every.isfinite()]
+    ends = float(known.min()) - 0.05, float(known.max()) + 0.05
+    for ax, (name, other) in zip(figure.subplots(1, 2, sharex=True, sharey=True), others.items(), strict=True):
         ax.plot(other, own, ".", color=NATIVE, alpha=0.7)
-        ax.axline((float(other.mean()), float(other.mean())), slope=1, color="black", lw=1)
+        ax.plot(ends, ends, color="black", lw=1)
         ax.set(
             xlabel=f"{_BASELINES[name]} (nats a letter)",
             title=f"above the line: {float((own > other).double().mean()):.0%}",
+            xlim=ends,
+            ylim=ends,
+            aspect="equal",
         )
     figure.axes[0].set_ylabel("model (nats a letter)")
     return figure, (
@@ -147,12 +155,19 @@ def _length_figure(s: Sequences) -> tuple[Figure, str]:
     ax = figure.subplots()
     parts = {"training": (s.train["x"], TRAINING), "held out": (s.test["x"], NATIVE), "samples": (s.x, SAMPLED)}
     lengths = {name: _lengths(x).numpy() for name, (x, _) in parts.items()}
-    bins = np.arange(min(v.min() for v in lengths.values()), max(v.max() for v in lengths.values()) + 2) - 0.5
-    for name, (_, colour) in parts.items():
-        ax.hist(lengths[name], bins.tolist(), density=True, histtype="step", color=colour, label=name, lw=1.5)
+    every = np.concatenate(list(lengths.values()))
+    wide = -(-int(np.ptp(every) + 1) // _BINS)
+    bins = np.arange(every.min(), every.max() + 1 + wide, wide) - 0.5
+    for name, own in lengths.items():
+        shares = np.full(len(own), 1 / len(own))
+        ax.hist(own, bins.tolist(), weights=shares, histtype="step", color=parts[name][1], label=name, lw=1.5)
     ax.set(xlabel="letters", ylabel="share of sequences")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.legend(frameon=False)
-    return figure, f"Lengths of {len(s.x)} samples beside those of training and held-out sequences."
+    return figure, (
+        f"Lengths of {len(s.x)} samples beside those of training and held-out sequences"
+        f"{f', in bins of {wide} letters' if wide > 1 else ''}."
+    )
 
 
 def _identity_figure(nearest: Mapping[str, np.ndarray]) -> tuple[Figure, str]:

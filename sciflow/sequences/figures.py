@@ -104,6 +104,7 @@ def _novelty(rows: Mapping[str, Alignment]) -> tuple[Figure, str]:
         for name, own in values.items():
             colour = {**shown, "training": TRAINING}[name]
             ax.hist(own, edges.tolist(), density=True, histtype="step", color=colour, label=name, lw=1.5)
+        ax.xaxis.get_major_locator().set_params(integer=True)
     away.set(xlabel="columns that differ from the nearest training row", ylabel="share of rows")
     length.set(xlabel="letters")
     away.legend(frameon=False)

@@ -9,6 +9,7 @@ from pathlib import Path
 from ..alphabets import AMINO_ACIDS, DNA, RNA
 from ..errors import InputError
 from ..training.tables import find_columns, read_rows
+from .structure import consensus_pairs
 
 __all__ = ["Family", "read_families", "read_family", "write_fasta", "write_stockholm"]
 
@@ -28,7 +29,7 @@ class Family:
         labels: of a CSV file with a column ``label``, one a sequence.
     """
 
-    name: str
+    path: Path
     names: list[str]
     sequences: list[str]
     aligned: list[str] | None
@@ -36,6 +37,11 @@ class Family:
     letters: str
     structure: str | None = None
     labels: list[str] | None = None
+
+    @property
+    def name(self) -> str:
+        """That of the file."""
+        return self.path.stem
 
 
 @dataclass
@@ -85,7 +91,8 @@ def read_family(path: Path) -> Family:
             "rows of one length; mend it, or take out the gaps and use study=sequence_family"
         )
     found = set("".join(rows.values())) - {"-"}
-    kind = "nucleotides" if found <= set(DNA + RNA + _AMBIGUOUS["nucleotides"]) else "amino acids"
+    proper = {letter for letter in found if letter.isalpha()}
+    kind = "nucleotides" if proper <= set(DNA + RNA + _AMBIGUOUS["nucleotides"]) else "amino acids"
     letters = AMINO_ACIDS if kind == "amino acids" else RNA if "U" in found else DNA
     if unknown := found - set(letters + _AMBIGUOUS[kind] + ("T" if letters == RNA else "")):
         name = next(name for name, row in rows.items() if unknown & set(row))
@@ -109,9 +116,13 @@ def read_family(path: Path) -> Family:
     structure = file.structure if kind == "nucleotides" else None  # that of proteins is no structure of pairs
     if structure is not None and len(structure) != len(kept_rows[0]):
         raise InputError(f"{path}: SS_cons has {len(structure)} columns, the rows {len(kept_rows[0])}; mend it")
+    try:
+        consensus_pairs(structure or "")
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     aligned = kept_rows if len(lengths) == 1 else None
     told = None if file.labels is None else [labels[name] for name in names]
-    return Family(path.stem, names, list(kept), aligned, dropped, letters, structure, told)
+    return Family(path, names, list(kept), aligned, dropped, letters, structure, told)
 
 
 def _read(path: Path) -> _Rows:
@@ -122,6 +133,8 @@ def _read(path: Path) -> _Rows:
             lines = path.read_text(encoding="utf-8-sig").splitlines()
         except FileNotFoundError as error:
             raise InputError(f"{path}: no such file; {_FORMATS}") from error
+        except IsADirectoryError as error:
+            raise InputError(f"{path}: a folder; give a file") from error
         except UnicodeDecodeError as error:
             raise InputError(f"{path}: not a text file; {_FORMATS}") from error
         stockholm = bool(lines) and lines[0].startswith("# STOCKHOLM")

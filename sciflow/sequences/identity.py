@@ -1,5 +1,7 @@
 """How alike sequences are, aligned or not, and clusters of those that are."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from scipy.sparse import csr_array, vstack
@@ -17,18 +19,18 @@ _PAIRS = 2**16  # whose identities are found at once
 _ROWS = 1024  # of an alignment that are compared with all others at once
 
 
-def clusters(near: np.ndarray | csr_array, name: str) -> list[int]:
+def clusters(near: np.ndarray | csr_array, path: Path) -> list[int]:
     """The cluster of each sequence, 0, 1, …: chains of near ones (n, n) join. Raises InputError: fewer than three."""
     count, found = connected_components(near, directed=False)
     if count < 3:
         raise InputError(
-            f"{name}: {len(found)} distinct sequences in {count} clusters, too few for three splits; "
-            "give more, or raise study.data.identity"
+            f"{path}: {len(found)} distinct sequences in {count} clusters, too few for three splits; give more"
+            + (", or raise study.data.identity" if len(found) > 2 else "")
         )
     return found.tolist()
 
 
-def aligned_clusters(x: Tensor, gap: int, identity: float, name: str) -> list[int]:
+def aligned_clusters(x: Tensor, gap: int, identity: float, path: Path) -> list[int]:
     """Of rows (n, L) that share more than ``identity`` of the columns in which either has a letter."""
     hot = one_hot(x, gap + 1)[..., :gap].flatten(1).float()
     there = (x != gap).float()
@@ -37,7 +39,7 @@ def aligned_clusters(x: Tensor, gap: int, identity: float, name: str) -> list[in
         part = slice(start, start + _ROWS)
         either = there[part].sum(1)[:, None] + there.sum(1) - there[part] @ there.T
         near.append(csr_array((hot[part] @ hot.T > identity * either).numpy()))
-    return clusters(vstack(near), name)
+    return clusters(vstack(near), path)
 
 
 def hamming(x: Tensor, y: Tensor) -> Tensor:

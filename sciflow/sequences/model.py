@@ -31,6 +31,7 @@ __all__ = ["SequenceField", "SequenceModel"]
 
 _SURE = 20.0  # nats by which a letter is at most behind the best one before the network is heard
 _DRAWS, _TOLD = 32, 0.9  # of the bound on the likelihood
+_JUMPING = (FisherPath, LinearSimplexPath)
 _AT_SOURCE = 0.75  # of the times of pairs are 0: from there on letters are all but known
 
 
@@ -62,8 +63,8 @@ class SequenceField(Field):
 
     @property
     def none(self) -> int:
-        """The label that stands for none."""
-        classes: int = self.network.embed.classes  # type: ignore[union-attr, assignment]
+        """The label that stands for none: the number of those that the network knows."""
+        classes: int = getattr(getattr(self.network, "embed", None), "classes", 0)
         return classes
 
     def log_posterior(self, x: Tensor, t: Tensor, **cond: Tensor) -> Tensor:
@@ -137,6 +138,46 @@ class SequenceModel(Model):
         weight = batch.get("weight", like).to(like)
         return objective(self.field, self.field.path, Pair(x0, x1, weight, cond), generator)
 
+    def check(self, likelihood: bool = False, **sampler: Any) -> None:
+        if likelihood and isinstance(self.field.path, _JUMPING):
+            raise InputError(f"sampler.likelihood=true: {_no_density(self.field.path)}; set it to false")
+        if self.guide is not None and not sampler.get("guidance"):
+            raise InputError(
+                "sampler.guidance=0: nothing is steered by the oracle of study.steer; set it, or leave that out"
+            )
+        self._refuse(**sampler)
+
+    def _refuse(
+        self,
+        *,
+        step: str = "path",
+        guidance: float = 0.0,
+        noise: float = 0.0,
+        temperature: float = 1.0,
+        particles: int = 1,
+        **_: Any,
+    ) -> None:
+        """Raise InputError for settings that do not go together, or not with the path."""
+        path, oracle = self.field.path, self.guide is not None
+        if step not in ODE_STEPS:
+            posterior_step(step, path, noise)
+        elif path.discrete or guidance or temperature != 1 or particles > 1:
+            raise InputError(
+                f"sampler.step={step}: for the simplex, without sampler.guidance, particles and temperature; use "
+                "step=path"
+            )
+        refuse_noise(step, noise)
+        if particles > 1 and not oracle:
+            raise InputError(
+                "sampler.particles: no oracle to steer by; give one (such as study.steer.gc), or leave it out"
+            )
+        if particles > 1 and not guidance:
+            raise InputError("sampler.particles: sampler.guidance=0 steers none of them; set it, or leave them out")
+        if guidance and not oracle and not self.field.none:
+            raise InputError(f"sampler.guidance={guidance}: this study has no label and no oracle; leave it out")
+        if guidance and not oracle and not self.unlabelled:
+            raise InputError(f"sampler.guidance={guidance}: training with model.unlabelled=0 has hidden no label")
+
     @torch.no_grad()
     def sample(  # type: ignore[override]  # its settings, by name
         self,
@@ -163,6 +204,7 @@ class SequenceModel(Model):
                 one step.
             particles: of Feynman–Kac steering by γ times the oracle, in place of its slope.
         """
+        self._refuse(step=step, guidance=guidance, noise=noise, temperature=temperature, particles=particles)
         path, cond = self.field.path, cond or {}
         shape = (n, *((particles,) if particles > 1 else ()), self._length(cond))
         like = next(self.parameters(), torch.empty(0))
@@ -172,12 +214,6 @@ class SequenceModel(Model):
         grid = self.objective.time(torch.linspace(0, 1, steps + 1, dtype=like.dtype, device=like.device))
         hooks = self._hooks(cond, guidance, temperature, particles, generator)
         if step in ODE_STEPS:
-            if path.discrete or hooks or particles > 1:
-                raise InputError(
-                    f"sampler.step={step}: for the simplex, without sampler.guidance, particles and temperature; use "
-                    "step=path"
-                )
-            refuse_noise(step, noise)
             rollout = sampling.sample(self.field, x0, grid, solver_step(step, path), cond=cond)
         else:
             chosen = posterior_step(step, path, noise)
@@ -213,8 +249,8 @@ class SequenceModel(Model):
                 support of its conditional density; the field jumps there, and its flow has no density by divergences.
         """
         path, generator = self.field.path, sample_generators(0, 0, len(x), x.device)
-        if isinstance(path, (FisherPath, LinearSimplexPath)):
-            raise NotImplementedError(f"{type(path).__name__} has a field that jumps, and no density along its flow")
+        if isinstance(path, _JUMPING):
+            raise NotImplementedError(_no_density(path))
         draws, until = _DRAWS, None
         if not path.discrete:
             draws, until = 1, float(self.objective.time(torch.tensor(_TOLD)))
@@ -237,23 +273,20 @@ class SequenceModel(Model):
         if guidance and self.guide is not None:
             if particles == 1:
                 hooks.append(sampling.StraightThrough(self.guide, guidance, generator=generator))
-        elif guidance and "label" in cond:
-            if not self.unlabelled:
-                raise InputError(f"sampler.guidance={guidance}: training with model.unlabelled=0 has hidden no label")
-            hooks.append(sampling.CFG(guidance, label=self.field.none))
         elif guidance:
-            raise InputError(f"sampler.guidance={guidance}: this study has no label and no oracle; leave it out")
+            hooks.append(sampling.CFG(guidance, label=self.field.none))
         if temperature != 1:
             hooks.append(Tempered(temperature))
         return hooks
 
     def _reward(self, guidance: float) -> Callable[[Tensor], Tensor]:
         guide, k = self.guide, self.field.path.k
-        if guide is None:
-            raise InputError("sampler.particles: this study has no oracle to steer by; leave it out")
-        if not guidance:
-            raise InputError("sampler.particles: sampler.guidance=0 steers none of them; set it, or leave them out")
+        assert guide is not None
         return lambda tokens: guidance * guide(one_hot(tokens, k).to(torch.get_default_dtype()))
+
+
+def _no_density(path: CategoricalPath) -> str:
+    return f"{type(path).__name__} has a field that jumps, and no density along its flow"
 
 
 class _Unpaired(Coupler):

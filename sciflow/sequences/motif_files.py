@@ -39,6 +39,8 @@ def read_motifs(path: Path) -> list[Motif]:
     """
     try:
         text = path.read_text()
+    except IsADirectoryError as error:
+        raise InputError(f"{path}: a folder; give a file") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not a text file; give motifs as TRANSFAC, JASPAR or MEME") from error
     formats = {r"^letter-probability matrix": _meme, r"^>": _jaspar, r"^P[O0]\s": _transfac}
@@ -57,8 +59,8 @@ def find_motif(motifs: list[Motif], name: str, path: Path) -> Motif:
         return found[0]
     if found:
         raise InputError(f"{path}: {len(found)} motifs {name}; say which: {', '.join(m.accession for m in found)}")
-    some = ", ".join(m.accession for m in motifs[:5])
-    raise InputError(f"study.data.classes: {path} has no motif {name}; it has {some}{', …' if motifs[5:] else ''}")
+    some = ", ".join([m.accession for m in motifs[:5]] + ["…"] * bool(motifs[5:]))
+    raise InputError(f"{path}: no motif {name}; it has {some}; say study.data.classes=[…]")
 
 
 _Found = tuple[str, str, list[list[float]]]

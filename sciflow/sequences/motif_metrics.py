@@ -9,7 +9,7 @@ from ..alphabets import DNA
 from ..rng import step_generator
 from ..study import Metric
 from .figures import NATIVE, SAMPLED, TRAINING
-from .logos import logo
+from .logos import information, logo
 from .motif_grammar import MotifGrammar
 
 __all__ = ["MotifJudge"]
@@ -74,13 +74,16 @@ class MotifJudge:
         metrics = {}
         for name, values in own.items():
             floor, reference = (float(other[name].mean()) for other in (none, fresh))
-            metrics[name] = Metric(float(values.mean()), float(values.std() / n**0.5), n, floor, reference)
+            metrics[name] = Metric(float(values.mean()), _error(values), n, floor, reference)
         metrics["log_likelihood"].unit = "nats a letter"
         right, planted, chance = (self.spacing(*s) for s in sets)
         if len(right):
-            error = float(right.std() / len(right) ** 0.5)
             metrics["spacing"] = Metric(
-                float(right.mean()), error, len(right), floor=float(chance.mean()), reference=float(planted.mean())
+                float(right.mean()),
+                _error(right),
+                len(right),
+                floor=float(chance.mean()),
+                reference=float(planted.mean()),
             )
         unlike, usual, most = (self.diversity(*s) for s in sets)
         unit = "of places, two of a class"
@@ -94,8 +97,7 @@ class MotifJudge:
         """
         true = self.grammar.log_prob(test).gather(1, label[:, None])[:, 0]
         excess, plain = true - logp.double(), true - self.grammar.background.log()[test].sum(1)
-        error = float(excess.std() / len(test) ** 0.5)
-        return Metric(float(excess.mean()), error, len(test), float(plain.mean()), reference=0.0, unit="nats")
+        return Metric(float(excess.mean()), _error(excess), len(test), float(plain.mean()), reference=0.0, unit="nats")
 
     def hit_figure(self, x: Tensor, label: Tensor, test: Tensor, test_label: Tensor) -> tuple[Figure, str]:
         """Hits of each class."""
@@ -129,8 +131,12 @@ class MotifJudge:
             places = best.indices[:, None] + torch.arange(len(block.columns))
             found = own.gather(1, places)[best.values > threshold]
             logo(axes[c, 0], block.columns, DNA, _KNOWN)
-            if len(found):
-                logo(axes[c, 1], one_hot(found, len(DNA)).double().mean(0), DNA, len(found))
+            shares = one_hot(found, len(DNA)).double().mean(0)
+            if len(found) and information(shares, DNA, len(found)).any():
+                logo(axes[c, 1], shares, DNA, len(found))
+            else:
+                axes[c, 1].axis("off")
+                axes[c, 1].text(0.5, 0.5, "too few", transform=axes[c, 1].transAxes, ha="center", va="center")
             for ax in axes[c]:
                 ax.xaxis.get_major_locator().set_params(integer=True)
             axes[c, 0].set_title(f"{block.name}, planted", fontsize="medium")
@@ -139,3 +145,8 @@ class MotifJudge:
             "Synthetic DNA: planted motifs (left), and samples of each class aligned at the place where its motif is "
             "found (right); those in which it is not are left out, so the right column flatters."
         )
+
+
+def _error(values: Tensor) -> float | None:
+    """Of the mean of independent values (n,); none of one."""
+    return float(values.std() / len(values) ** 0.5) if len(values) > 1 else None

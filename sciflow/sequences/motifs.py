@@ -12,7 +12,7 @@ from torch import Tensor
 from ..alphabets import DNA
 from ..errors import InputError, require_above
 from ..rng import step_generator
-from ..study import Evaluation, Metric, finite, read_meta
+from ..study import Evaluation, Metric, finite, read_meta, require_prepared
 from ..training import Model, Samples, TensorsDataset, load_tensors, save_tensors
 from .alphabet import Alphabet
 from .files import write_fasta
@@ -112,7 +112,8 @@ class MotifStudy:
         blocks = [_block(name, background, lambda name: find_motif(motifs, name, path)) for name in self.data.classes]
         for block in blocks:
             if len(block.columns) > self.data.length:
-                raise InputError(f"study.data.length={self.data.length}: {block.name} has {len(block.columns)} places")
+                has = f"{block.name} has {len(block.columns)} places"
+                raise InputError(f"study.data.length={self.data.length}: {has}; raise it")
         grammar = MotifGrammar(background, tuple(blocks), self.data.length)
         for i, (split, n) in enumerate({"train": self.data.rows, "val": _HELD_OUT, "test": _HELD_OUT}.items()):
             label = torch.arange(n) % len(blocks)
@@ -140,6 +141,7 @@ class MotifStudy:
         return TensorsDataset(load_tensors(data / f"{split}.safetensors"), f"{data}/{split}")
 
     def model(self, data: Path) -> Model:
+        require_prepared(self, data, "data")
         if self.architecture is None:
             raise InputError("model: none chosen; say model=posterior_flow")
         grammar = self.grammar(data)
@@ -153,14 +155,16 @@ class MotifStudy:
         """Classes in turn, whatever the split."""
         return {"label": torch.tensor(list(indices)) % len(read_meta(data)["classes"])}
 
-    def write(self, samples: Samples, out: Path) -> None:
-        """``samples.fasta``, classes by their numbers."""
+    def write(self, samples: Samples, out: Path, data: Path) -> None:
+        """``samples.fasta``, with the class of each."""
         assert isinstance(samples.x, Tensor)
+        classes = read_meta(data)["classes"]
         label = (samples.cond or {})["label"].tolist()
-        names = [f"{i:05d} class={c} synthetic" for i, c in enumerate(label)]
+        names = [f"{i:05d} class={classes[c].replace(' ', '_')} synthetic" for i, c in enumerate(label)]
         write_fasta(names, Alphabet(DNA).decode(samples.x), out / "samples.fasta")
 
     def evaluate(self, samples: Samples, data: Path) -> Evaluation:
+        require_prepared(self, data, "data")
         assert isinstance(samples.x, Tensor)
         x, label, judge = (
             samples.x,

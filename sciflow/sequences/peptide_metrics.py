@@ -52,6 +52,15 @@ class Peptides:
         """Counts ``(20^size,)`` of words."""
         return words(self.x, len(AMINO_ACIDS), size, self.mask).sum(0)
 
+    def drawn(self, n: int, generator: torch.Generator) -> "Peptides":
+        """``n`` of them by chance, none twice before all others are drawn."""
+        rows = torch.randperm(len(self.x), generator=generator)[torch.arange(n) % len(self.x)]
+        return Peptides(self.x[rows], self.mask[rows])
+
+    def equal(self, generator: torch.Generator) -> "Peptides":
+        """Letters that are equally likely at all places: lengths alone."""
+        return Peptides(torch.randint(len(AMINO_ACIDS), self.x.shape, generator=generator) * self.mask, self.mask)
+
     def redealt(self, generator: torch.Generator) -> "Peptides":
         """The letters of all peptides dealt anew to their places: composition and lengths alone."""
         letters = self.x[self.mask]
@@ -69,13 +78,12 @@ class Peptides:
 def peptide_metrics(parts: Mapping[str, Peptides], tryptic: bool) -> dict[str, Metric]:
     """Samples against held-out peptides, beside training ones (reference) and ``redealt`` ones (floor).
 
-    What redealing leaves as it was has peptides of equally likely letters, or none, as its floor.
+    Few peptides are far from any law: of samples, of training, ``redealt`` and ``equal`` ones there are to be as many.
+    What redealing leaves as it was has peptides of equally likely letters (``equal``), or none, as its floor.
     """
     held, n = parts["held out"], len(parts["samples"].x)
     others = [parts[name] for name in ("samples", "redealt", "training")]
-    counts = held.words(1).double()
-    uniform = torch.ones_like(counts)
-    letters = [_kl(c, counts) for c in (others[0].words(1), uniform, others[2].words(1))]
+    letters = [_kl(parts[name].words(1), held.words(1)) for name in ("samples", "equal", "training")]
     pairs = [jensen_shannon(held.words(2), other.words(2)) for other in others]
     metrics = {
         "composition_kl": Metric(letters[0], n=n, floor=letters[1], reference=letters[2], unit="nat"),

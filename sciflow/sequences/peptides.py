@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +19,11 @@ from torch.utils.data import Dataset
 from ..alphabets import AMINO_ACIDS
 from ..errors import InputError
 from ..rng import step_generator
-from ..study import Evaluation, Metric, finite
+from ..study import Evaluation, Metric, finite, require_prepared
 from ..training import Model, Samples, TensorsDataset, load_tensors, save_tensors, split_clusters
 from .alphabet import NOTHING, Alphabet
 from .family import Comparison
-from .files import read_family, write_fasta
+from .files import Family, read_family, write_fasta
 from .identity import identities
 from .peptide_figures import peptide_figures
 from .peptide_metrics import Peptides, peptide_metrics
@@ -39,7 +40,7 @@ class PeptideFiles:
     Attributes:
         path: FASTA or CSV (column ``sequence``) of peptides; none: the proteins of the fetched data set, cut.
         digest: cut the sequences of ``path`` as trypsin does, for they are proteins.
-        shortest, longest: letters; others are left out.
+        shortest, longest: letters; others are left out, and counted.
         held_out: share of the validation and of the test split.
     """
 
@@ -81,27 +82,46 @@ class PeptideStudy:
     def prepare(self, raw: Path | None, out: Path) -> None:
         if self.data.path is None:
             files = _structures(raw or Path("data/raw"))
-            proteins = sorted({chain for file in files for chain in _chains(file)} - {""})
+            sequences = sorted({chain for file in files for chain in _chains(file)} - {""})
+            dropped: dict[str, int] = {}
         else:
-            proteins = _proper(self.data.path)
-        pieces = [digest(p) if self.tryptic else [p] for p in proteins]
-        peptides, groups = _grouped(pieces, self.data.shortest, self.data.longest)
+            family = _proper(self.data.path)
+            sequences, dropped = family.sequences, family.dropped
+        pieces = [digest(one) if self.tryptic else [one] for one in sequences]
+        lengths = [len(piece) for cut in pieces for piece in cut]
+        shortest, longest = self.data.shortest, self.data.longest
+        longer, shorter = sum(n > longest for n in lengths), sum(n < shortest for n in lengths)
+        peptides, groups = _grouped(pieces, shortest, longest)
         if len(set(groups)) < 3:
+            cut = "" if self.tryptic else "; whole proteins are cut by study.data.digest=true"
             raise InputError(
-                f"{self.data.path or 'structures'}: {len(peptides)} distinct peptides of {self.data.shortest} to "
-                f"{self.data.longest} letters that are not of one protein; give more, or other lengths"
+                f"{self.data.path or 'structures'}: {len(peptides)} distinct peptides of {shortest} to {longest} "
+                f"letters in {len(set(groups))} groups, too few for three splits; give more, or other "
+                f"study.data.shortest and study.data.longest{cut}"
+            )
+        if longer + shorter and not self.tryptic:
+            print(
+                f"prepare: {longer} of {len(lengths)} peptides are longer than study.data.longest={longest}, {shorter} "
+                f"shorter than study.data.shortest={shortest}; they are left out",
+                file=sys.stderr,
             )
         parts = split_clusters(groups, dict.fromkeys(("test", "val"), self.data.held_out), self.seed)
         for split, rows in parts.items():
             x, mask = encoded([peptides[i] for i in rows], self.data.longest)
             save_tensors({"x": x, "mask": mask}, out / f"{split}.safetensors")
-        meta = {"proteins": len(proteins), "peptides": {split: len(rows) for split, rows in parts.items()}}
-        (out / "meta.json").write_text(json.dumps(meta | {"groups": len(set(groups))}, indent=1))
+        meta = {
+            "proteins" if self.tryptic else "sequences": len(sequences),
+            "peptides": {split: len(rows) for split, rows in parts.items()},
+            "groups": len(set(groups)),
+            "left out": {f"longer than {longest}": longer, f"shorter than {shortest}": shorter, **dropped},
+        }
+        (out / "meta.json").write_text(json.dumps(meta, indent=1))
 
     def dataset(self, data: Path, split: str) -> Dataset[Any]:
         return TensorsDataset(load_tensors(data / f"{split}.safetensors"), f"{data}/{split}")
 
     def model(self, data: Path) -> Model:
+        require_prepared(self, data, "data")
         if self.architecture is None:
             raise InputError("model: none chosen; say model=posterior_flow")
         model: Model = self.architecture.build(len(AMINO_ACIDS))
@@ -121,16 +141,18 @@ class PeptideStudy:
         write_fasta([f"{i:05d}" for i in range(len(rows))], rows, out / "samples.fasta")
 
     def evaluate(self, samples: Samples, data: Path) -> Evaluation:
+        require_prepared(self, data, "data")
         assert isinstance(samples.x, Tensor)
         assert samples.cond is not None
         train, test = (load_tensors(data / f"{split}.safetensors") for split in ("train", "test"))
-        some = torch.randperm(len(train["x"]), generator=step_generator(self.seed, 1))[: len(samples.x)]
+        n, dealer = len(samples.x), step_generator(self.seed, 2)
         parts = {
             "samples": Peptides(samples.x, samples.cond["mask"]),
             "held out": Peptides(test["x"], test["mask"]),
-            "training": Peptides(train["x"][some], train["mask"][some]),
+            "training": Peptides(train["x"], train["mask"]).drawn(n, step_generator(self.seed, 1)),
         }
-        parts["redealt"] = parts["held out"].redealt(step_generator(self.seed, 2))
+        parts["redealt"] = parts["held out"].drawn(n, dealer).redealt(dealer)
+        parts["equal"] = parts["redealt"].equal(dealer)
         metrics = peptide_metrics(parts, self.tryptic)
         known, few = set(decoded(train["x"], train["mask"])), self.evaluation.compared
         drawn = decoded(samples.x, samples.cond["mask"])
@@ -182,11 +204,11 @@ def _grouped(pieces: Sequence[Sequence[str]], shortest: int, longest: int) -> tu
     return list(number), np.unique(groups, return_inverse=True)[1].tolist()
 
 
-def _proper(path: Path) -> list[str]:
+def _proper(path: Path) -> Family:
     family = read_family(path)
     if family.letters != AMINO_ACIDS:
         raise InputError(f"{path}: reads as nucleotides ({family.letters}); give peptides or proteins")
-    return family.sequences
+    return family
 
 
 def _structures(raw: Path) -> list[Path]:

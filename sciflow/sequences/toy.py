@@ -145,7 +145,7 @@ def _laws(x: Tensor, law: Tensor) -> tuple[Figure, str]:
     figure = Figure(figsize=(8, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     shares = torch.stack([torch.bincount(x[:, i], minlength=k) for i in range(sites)]).to(law) / len(x)
-    low = float(law[law * len(x) > 1].min())
+    low = max(float(law.min()), 1 / len(x))
     seen = (law >= low) & (shares > 0)
     left.loglog(law[seen], shares[seen], ".", color="#0072B2", alpha=0.6, ms=4)
     high = float(law.max())

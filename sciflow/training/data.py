@@ -18,11 +18,18 @@ __all__ = ["SafetensorsDataset", "TensorsDataset", "load_tensors", "save_splits"
 
 
 def save_tensors(tensors: Mapping[str, Any], path: Path) -> None:
-    """Write tensors, or dicts of tensors (stored as ``name/factor``), to a temporary name, then rename."""
+    """Write tensors, or dicts of tensors (stored as ``name/factor``), to a temporary name, then rename.
+
+    With the mode of any other new file, by the umask: safetensors makes files that only their owner can read.
+    """
     flat = _flat(tensors)
     path = Path(path)
     part = path.with_name(f".{path.name}.part")
+    part.unlink(missing_ok=True)
+    part.touch()
+    mode = part.stat().st_mode
     save_file({name: value.detach().cpu().contiguous().clone() for name, value in flat.items()}, part)
+    part.chmod(mode)
     os.replace(part, path)
 
 

@@ -74,6 +74,10 @@ class FieldModel(Model):
             self.field, self.path, Pair(coupled["x0"], coupled["x"], coupled["weight"], cond), generator
         )
 
+    def check(self, likelihood: bool = False, *, step: str = "midpoint", **_: Any) -> None:
+        super().check(likelihood)
+        solver_step(step, self.path)
+
     @torch.no_grad()
     def sample(  # type: ignore[override]  # its solver settings, by name
         self,

@@ -1,11 +1,13 @@
 """The fit loop: Lightning Fabric for devices and precision, everything else in the open.
 
 Step ``s`` of seed ``k`` sees the same batch and the same noise whenever it is run: a killed run that starts again from
-its last checkpoint ends with the weights of the run that was never killed.
+its last checkpoint ends with the weights of the run that was never killed. SIGINT and SIGTERM end it after
+the step they come in, with a checkpoint.
 """
 
 import math
 import os
+import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..errors import InputError, require_above
+from ..interrupts import Interrupt, handled, stop
 from . import checkpoint
 from .data import save_tensors
 from .ema import EMA
@@ -123,6 +126,7 @@ def fit(
 
     Raises:
         InputError: no gradient was finite for ``PATIENCE`` steps in a row, or the processes do not match ``devices``.
+        KeyboardInterrupt: SIGINT or SIGTERM came; the step was ended and ``last.ckpt`` written before.
     """
     fabric = _fabric(trainer)
     optimizer = torch.optim.AdamW(model.parameters(), lr=trainer.lr, weight_decay=trainer.weight_decay)
@@ -150,7 +154,9 @@ def fit(
     row_every, validate_every = max(1, trainer.steps // ROWS), trainer.validate_every
     module.train()
     devices = [fabric.device] if fabric.device.type == "cuda" else []
+    interrupt = Interrupt()
     with (
+        handled(interrupt, signal.SIGINT, signal.SIGTERM),
         torch.random.fork_rng(devices),
         Progress("train", trainer.steps, run.step, quiet=not fabric.is_global_zero) as progress,
     ):
@@ -184,11 +190,15 @@ def fit(
                 mean = run.loss_sum / max(run.loss_count, 1)
                 run.history.append([run.step, mean, val_loss, trainer.rate(step), run.seconds, model.evaluations])
                 run.loss_sum, run.loss_count = 0.0, 0
-            progress.advance(note=_note(run.history))
-            save = last or time.monotonic() - saved_at > trainer.checkpoint_every
+            stopped_by = _anywhere(interrupt.noted, fabric)
+            save = last or stopped_by or time.monotonic() - saved_at > trainer.checkpoint_every
             if save and last_checkpoint is not None and fabric.is_global_zero:
                 checkpoint.save(last_checkpoint, model, optimizer, ema, run)
                 saved_at = time.monotonic()
+            if stopped_by:
+                fabric.barrier()
+                stop(stopped_by)
+            progress.advance(note=_note(run.history))
 
     best = trainer.keep == "best" or (trainer.keep == "auto" and model.validated)
     ema.finish(best=best and math.isfinite(run.best_loss))
@@ -226,6 +236,15 @@ def _fabric(trainer: TrainerConfig) -> "Fabric":
     if fabric.world_size != trainer.devices:
         raise RuntimeError(f"Fabric runs {fabric.world_size} processes where {trainer.devices} were asked for")
     return fabric
+
+
+def _anywhere(noted: int, fabric: "Fabric") -> int:
+    """The signal that came to any process, so that all of them end after the same step; 0 without one."""
+    if fabric.world_size == 1:
+        return noted
+    signal_of_all = torch.tensor(noted, device=fabric.device)
+    torch.distributed.all_reduce(signal_of_all, torch.distributed.ReduceOp.MAX)
+    return int(signal_of_all)
 
 
 def _autocast(trainer: TrainerConfig, fabric: "Fabric") -> torch.autocast:

@@ -90,6 +90,16 @@ class Model(nn.Module, ABC):
         """Have torch compile what a step spends its time in. Raises InputError where there is nothing of the kind."""
         raise InputError(f"trainer.compile=true: {type(self).__name__} is not compiled; leave it out")
 
+    def check(self, likelihood: bool = False, **sampler: Any) -> None:
+        """Raise InputError where ``sample`` will not do with these settings, or ``log_prob`` not at all.
+
+        It is asked before training too, which then is not in vain.
+        """
+        if likelihood and type(self).log_prob is Model.log_prob:
+            raise InputError(
+                f"sampler.likelihood=true: {type(self).__name__} has no tractable density; set it to false"
+            )
+
     @abstractmethod
     def sample(
         self, n: int, cond: dict[str, Tensor] | None = None, generator: Generator = None, **sampler: Any

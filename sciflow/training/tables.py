@@ -32,6 +32,8 @@ def read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
             rows = [row for row in csv.reader(file, delimiter=separator) if row]
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
+    except IsADirectoryError as error:
+        raise InputError(f"{path}: a folder; give a file") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: not a table in UTF-8 text ({error}); save it as CSV") from error
     if len(rows) < 2:
@@ -55,7 +57,7 @@ def find_columns(path: Path, header: Sequence[str], wanted: Sequence[Sequence[st
         index = next((known.index(name.lower()) for name in names if name.lower() in known), None)
         if index is None:
             every = f"give {', '.join(each[0] for each in wanted)}; " if len(wanted) > 1 else ""
-            has = f"its columns are {', '.join(header)}"
+            has = f"its columns are {', '.join(header)}; rename one"
             raise InputError(f"{path}: no column {' or '.join(names)}; {every}{has}")
         found.append(index)
     return found

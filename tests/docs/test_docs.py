@@ -21,7 +21,7 @@ STUDIES = {
     "proteins": ["backbones", "pocket_peptides"],
     "sequences": ["trna", "sequence_family", "motif_dna", "peptide_sequences", "toy_simplex", "promoter", "enhancer"],
 }
-EXAMPLES = ("ala2", "backbones", "pocket_peptides")  # what a command without study= may belong to
+EXAMPLES = ("ala2", "backbones", "pocket_peptides", "motif_dna")  # what a command without study= may belong to
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 

@@ -1,4 +1,7 @@
-"""A study small enough for every law of the pipeline: a Gaussian whose mean is learnt. It dies where KILL_IN says."""
+"""A study small enough for every law of the pipeline: a Gaussian whose mean is learnt.
+
+It dies where KILL_IN says, by the signal KILL_BY.
+"""
 
 import json
 import os
@@ -44,7 +47,7 @@ class Gaussian(Model):
     def _die(self, where: str, at: int) -> None:
         self.calls += 1
         if os.environ.get("KILL_IN") == where and self.calls == at:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal.Signals[os.environ["KILL_BY"]])
 
 
 @dataclass

@@ -81,6 +81,20 @@ def test_run_does_all_and_says_where_to_look(tmp_path: Path, capsys: pytest.Capt
     assert " 3 " in capsys.readouterr().out
 
 
+def test_a_study_named_anew_says_what_it_leaves_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    cli.main(["run", f"study={GAUSSIAN}", "--out", str(run), *TINY, "evaluation.value=2"])
+    places = ("--data", str(run / "data"), "--model", str(run / "model"), "--out")
+    capsys.readouterr()
+    cli.main(["sample", f"study={GAUSSIAN}", *places, str(run / "anew" / "samples"), "n=3"])
+    lines = [line for line in capsys.readouterr().err.splitlines() if "begins without" in line]
+    assert len(lines) == 1
+    assert "study.evaluation.value=2.0" in lines[0]
+    assert "sampler.n=" not in lines[0]  # set anew
+    cli.main(["sample", *places, str(run / "kept" / "samples"), "n=3"])
+    assert "begins without" not in capsys.readouterr().err
+
+
 def test_summary_of_nothing_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(["summary", str(tmp_path)])
@@ -110,3 +124,18 @@ def test_killed_runs_end_as_if_they_were_not(tmp_path: Path) -> None:
         whole, killed = (load_tensors(tmp_path / run / f"{name}.safetensors") for run in ("whole", "killed"))
         assert whole.keys() == killed.keys()
         assert all(torch.equal(whole[key], killed[key]) for key in whole)
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(("signal", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_is_answered_by_a_checkpoint(tmp_path: Path, signal: str, code: int) -> None:
+    run = ["run", f"study={GAUSSIAN}", "--out", tmp_path / "run", *TINY, "trainer.checkpoint_every=1e9"]
+    stopped = sciflow(*run, kill_in="loss", kill_by=signal)
+    assert stopped.returncode == code
+    assert stopped.stderr.splitlines()[-1] == "sciflow: stopped; the same command continues"
+    assert "Traceback" not in stopped.stderr
+    # sent within step 30, which is ended; sampling is left at once, and keeps the batches before
+    again = sciflow(*run, kill_in="sample", kill_by=signal)
+    assert "train: continues at 30 of 60" in again.stderr
+    assert again.returncode == code
+    assert "sample: continues at 16 of 40" in sciflow(*run).stderr

@@ -67,6 +67,5 @@ def test_models_and_steps_without_one_say_so(trained: Path, gaussian: str, tmp_p
         _config("grid=best")
     config = load_config(gaussian, ["trainer.steps=2", "grid=optimal"])
     pipeline.prepare(config, tmp_path / "data")
-    pipeline.train(config, tmp_path / "data", tmp_path / "model")
     with pytest.raises(InputError, match=r"sampler\.grid=optimal: this model has no such setting"):
-        pipeline.sample(config, tmp_path / "data", tmp_path / "model", tmp_path / "samples")
+        pipeline.train(config, tmp_path / "data", tmp_path / "model")

@@ -1,5 +1,6 @@
 """Laws of the four stages, on a study of one parameter pair."""
 
+import base64
 import itertools
 import json
 import math
@@ -17,6 +18,7 @@ from sciflow.pipeline.config import Config, SamplerConfig, load_config
 from sciflow.pipeline.outputs import digest
 from sciflow.pipeline.summary import summary
 from sciflow.rng import Generator, normal
+from sciflow.study import Evaluation
 from sciflow.training import Samples, save_tensors
 
 
@@ -65,6 +67,28 @@ def test_evaluation_is_written_as_published(tiny: Config, trained: Path) -> None
     }
     assert (trained / "figures" / "cloud.png").stat().st_size > 0
     assert json.loads((trained / "figures" / "captions.json").read_text()) == {"cloud": "The samples."}
+
+
+def test_the_report_stands_alone(tiny: Config, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Table and figures in one file, captions as text, and the same bytes again."""
+    evaluate = type(tiny.study).evaluate
+
+    def captioned(self: object, samples: Samples, data: Path) -> Evaluation:
+        return replace(evaluate(self, samples, data), captions={"cloud": "x < 2 & <b>y</b>"})
+
+    monkeypatch.setattr(type(tiny.study), "evaluate", captioned)
+    _sample(tiny, trained)
+    pages = []
+    for out in ("a", "b"):
+        pipeline.evaluate(tiny, trained / "data", trained / "samples", trained / out)
+        pages.append((trained / out / "metrics.html").read_text())
+    assert pages[0] == pages[1]
+    assert f"<h1>gaussian, seed 0, sciflow {__version__}</h1>" in pages[0]
+    assert "<td>mean</td><td>1.00 ± 0.5</td><td>40</td>" in pages[0]
+    assert "<figcaption>x &lt; 2 &amp; &lt;b&gt;y&lt;/b&gt;</figcaption>" in pages[0]
+    image = base64.b64encode((trained / "a" / "figures" / "cloud.png").read_bytes()).decode()
+    assert f"src='data:image/png;base64,{image}'" in pages[0]
+    assert "://" not in pages[0]
 
 
 def test_held_out_data_are_scored_where_asked_for(gaussian: str, trained: Path) -> None:
@@ -232,6 +256,27 @@ def test_settings_the_model_does_not_know_are_named(tiny: Config, trained: Path)
     config = replace(tiny, sampler=SamplerConfig(step="euler"))
     with pytest.raises(InputError, match=r"sampler\.step=euler: this model has no such setting"):
         _sample(config, trained)
+
+
+def test_such_settings_stop_before_training(tiny: Config, tmp_path: Path) -> None:
+    pipeline.prepare(tiny, tmp_path / "data")
+    for sampler, says in ((SamplerConfig(step="euler"), "no such setting"), (SamplerConfig(guidance=1.0), "guidance")):
+        with pytest.raises(InputError, match=says):
+            pipeline.train(replace(tiny, sampler=sampler), tmp_path / "data", tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_another_split_of_the_data_is_said(tiny: Config, trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _sample(tiny, trained)
+    pipeline.evaluate(tiny, trained / "data", trained / "samples", trained)
+    assert "other data" not in capsys.readouterr().err
+    other = json.loads((trained / "data" / "meta.json").read_text())
+    other["sha256"]["test.safetensors"] = "another"
+    (trained / "data" / "meta.json").write_text(json.dumps(other))
+    pipeline.evaluate(tiny, trained / "data", trained / "samples", trained)
+    assert "samples was made with other data" in capsys.readouterr().err
+    _sample(tiny, trained, "again")
+    assert "model was made with other data" in capsys.readouterr().err
 
 
 def _limited(monkeypatch: pytest.MonkeyPatch, config: Config, limit: int) -> None:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -133,19 +134,34 @@ def test_more_pairs_add_to_those_there(tiny: Config, trained: Path, capsys: pyte
     assert "is up to date" in said
 
 
-def test_a_model_without_sources_is_refused(tiny: Config, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = type(tiny.study.model(Path()))
-    monkeypatch.setattr(model, "sample", lambda *_, **__: Samples(torch.zeros(8, 2), None, 1))
-    with pytest.raises(InputError, match="no sources"):
+def test_a_model_without_sources_is_refused(
+    tiny: Config, trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before its samples are drawn."""
+    model, study, drawn = type(tiny.study.model(Path())), type(tiny.study), []
+
+    def sample(self: object, n: int, *, steps: int = 50, **_: object) -> Samples:
+        drawn.append((n, steps))
+        return Samples(torch.zeros(n, 2), None, 1)
+
+    monkeypatch.setattr(model, "sample", sample)
+    capsys.readouterr()
+    with pytest.raises(InputError, match=r"no sources .*; train a model with a path from noise to data$"):
+        _rectify(tiny, trained)
+    assert drawn == [(1, 1)]
+    assert not list((trained / ".state").glob("rectify-*"))
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(study, "architecture", SimpleNamespace(path="masking"), raising=False)
+    with pytest.raises(InputError, match=r"; train another path, such as model\.path=dirichlet$"):
         _rectify(tiny, trained)
 
 
 def test_a_killed_run_continues(tiny: Config, trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """By command, killed in its third batch of five; then done, as if it had never been."""
+    """By command, killed in its second batch of five; then done, as if it had never been."""
     folders = ["--data", trained / "data", "--model", trained / "model", "--out", trained / "pairs"]
     assert sciflow("rectify", *folders, kill_in="sample").returncode == -9
     assert not (trained / "pairs").exists()
     pairs = _rectify(tiny, trained)
-    assert "sample: continues at 16 of 40" in capsys.readouterr().err
+    assert "sample: continues at 8 of 40" in capsys.readouterr().err
     whole = _rectify(tiny, trained, "whole", "other")
     assert all(torch.equal(pairs[name], whole[name]) for name in whole)

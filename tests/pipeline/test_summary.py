@@ -29,8 +29,8 @@ def test_seeds_are_averaged_and_gains_are_paired(tmp_path: Path) -> None:
     ]
     table = [line.split("  ") for line in comparison(folders).splitlines()]
     cells = [[cell.strip() for cell in line if cell.strip()] for line in table]
-    assert cells[2] == ["rna", "2", "nll", "2 ± 1.4", "5", "3 ± 1.4", "1", "2", "nat"]
-    assert cells[3] == ["lys", "1", "nll", "5", "5", "2", "nat"]
+    assert cells[2] == ["nll", "rna", "2", "2 ± 1.4", "5", "3 ± 1.4", "1", "2", "nat"]
+    assert cells[3] == ["nll", "lys", "1", "5", "5", "2", "nat"]
 
 
 def test_only_nats_are_a_gain_and_one_run_keeps_its_error(tmp_path: Path) -> None:
@@ -39,7 +39,21 @@ def test_only_nats_are_a_gain_and_one_run_keeps_its_error(tmp_path: Path) -> Non
     table = comparison([ess, _run(tmp_path / "b", 0.5, 0.5, "p_right", unit="fraction")])
     assert "gain" not in table
     assert "0.9861 ± 0.002" in table
-    assert table.splitlines()[2].split()[:7] == ["a", "1", "ess", "0.9861", "±", "0.002", "5"]
+    assert table.splitlines()[2].split()[:7] == ["ess", "a", "1", "0.9861", "±", "0.002", "5"]
+
+
+def test_runs_of_a_metric_stand_beneath_each_other(tmp_path: Path) -> None:
+    """And columns without a number are left out."""
+    for name in "ab":
+        _run(tmp_path / name, 1.0, None, published=None)
+        path = tmp_path / name / "metrics.json"
+        content = json.loads(path.read_text())
+        content["metrics"] |= {metric: content["metrics"]["nll"] for metric in ("ess", f"of_{name}")}
+        path.write_text(json.dumps(content))
+    header, _, *rows = [line.split() for line in comparison([tmp_path / "a", tmp_path / "b"]).splitlines()]
+    assert header == ["metric", "run", "seeds", "value", "n", "unit"]
+    seen = [tuple(row[:2]) for row in rows]
+    assert seen == [("nll", "a"), ("nll", "b"), ("ess", "a"), ("ess", "b"), ("of_a", "a"), ("of_b", "b")]
 
 
 def test_sizes_of_seeds_that_differ_are_a_range(tmp_path: Path) -> None:

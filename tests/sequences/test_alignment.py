@@ -175,11 +175,11 @@ def test_distances_and_clusters_by_hand() -> None:
     x = rna.encode(["AAAA--", "AAAC--", "GGGG--", "GGGGAA", "----UU"])
     assert hamming(x, x[[1, 3]]).tolist() == [1, 0, 2, 0, 6]
     # gaps that both have count for nothing: AAAA and AAAC share 3 of 4 letters, GGGG 4 of GGGGAA's 6
-    assert aligned_clusters(x, rna.gap, 0.7, "a") == [0, 0, 1, 2, 3]
-    assert aligned_clusters(x, rna.gap, 0.6, "a") == [0, 0, 1, 1, 2]
-    assert clusters(np.eye(3), "a") == [0, 1, 2]
+    assert aligned_clusters(x, rna.gap, 0.7, Path("a")) == [0, 0, 1, 2, 3]
+    assert aligned_clusters(x, rna.gap, 0.6, Path("a")) == [0, 0, 1, 1, 2]
+    assert clusters(np.eye(3), Path("a")) == [0, 1, 2]
     with pytest.raises(InputError, match="2 distinct sequences in 2 clusters"):
-        clusters(np.eye(2), "a")
+        clusters(np.eye(2), Path("a"))
 
 
 def test_covariances_are_of_pairs_of_columns() -> None:

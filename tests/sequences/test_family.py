@@ -5,6 +5,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -13,10 +14,10 @@ from sciflow.errors import InputError
 from sciflow.pipeline import evaluate, load_config, prepare, sample, train
 from sciflow.rng import sample_generators, step_generator
 from sciflow.sequences.alphabet import NOTHING, encode, letters
-from sciflow.sequences.family_metrics import Sequences
+from sciflow.sequences.family_metrics import Sequences, family_figures
 from sciflow.sequences.family_model import FamilyModel, FamilyTransformer
 from sciflow.sequences.family_network import SequenceSetTransformer
-from sciflow.sequences.files import read_families
+from sciflow.sequences.files import read_families, read_family
 from sciflow.sequences.identity import edit_distances
 from sciflow.sequences.profile_hmm import ProfileHMM
 
@@ -244,6 +245,22 @@ def test_validation_chooses_the_pseudocount() -> None:
         assert chosen == [0, 2]
 
 
+def test_figures_have_few_bins_and_a_diagonal() -> None:
+    """Lengths of a broad range; likelihoods of which the model's spread far more than the baselines'."""
+    s = baselines(["ACGA", "AC-A", "CCGU"], [0, 1, 2], ["ACGA", "CCA", "ACGGU"])
+    s.logp = torch.tensor([-40.0, -3.0, -9.0])
+    s.x = encode(["A" * 400, "C", "AC"], 401)
+    nearest = {name: np.array([0.5, 0.7]) for name in ("samples", "held out")}
+    figures, captions = family_figures(s, nearest)
+    for ax in figures["likelihoods"].axes:
+        assert (ax.get_xlim(), ax.get_aspect()) == (ax.get_ylim(), 1)
+    (lengths,) = figures["lengths"].axes
+    edges = np.unique(np.concatenate([patch.get_xy()[:, 0] for patch in lengths.patches]))
+    assert 20 < len(edges) - 1 <= 40
+    assert (edges.min(), edges.max() > 400) == (0.5, True)
+    assert "in bins of 10 letters" in captions["lengths"]
+
+
 def test_edit_distances_are_levenshteins() -> None:
     def distance(a: str, b: str) -> int:
         if not a or not b:
@@ -304,6 +321,14 @@ def test_bad_files_are_refused(tmp_path: Path, text: str, says: str) -> None:
     assert "bad" in str(caught.value)
 
 
+def test_files_that_are_none_are_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="a folder; give a file"):
+        read_family(tmp_path)
+    (tmp_path / "a.csv").write_text("name,seq\na,GGCAU\n")
+    with pytest.raises(InputError, match="no column sequence; its columns are name, seq; rename one"):
+        read_family(tmp_path / "a.csv")
+
+
 @pytest.mark.parametrize("aligned", [True, False])
 def test_from_a_file_to_a_report(tmp_path: Path, aligned: bool) -> None:
     """A family of proteins with its alignment; and two without, with sequences of the user's to be scored for one."""
@@ -311,9 +336,10 @@ def test_from_a_file_to_a_report(tmp_path: Path, aligned: bool) -> None:
     folder.mkdir()
     rows = [row.translate(str.maketrans("ACGU", "WLKE")) for row in FAMILY]
     fasta = "".join(f">s{i}\n{row}\n" for i, row in enumerate(rows))
-    (folder / "one.fa").write_text(fasta if aligned else fasta.replace("-", ""))
+    one_file, two_file = folder / "one of two.fa", folder / "two.fa"
+    one_file.write_text(fasta if aligned else fasta.replace("-", ""))
     if not aligned:
-        (folder / "two.fa").write_text(fasta.replace("-", "").replace("W", "Y").replace("L", "F"))
+        two_file.write_text(fasta.replace("-", "").replace("W", "Y").replace("L", "F"))
     overrides = [*TINY, f"data.path={folder}", "data.identity=0.95", "data.held_out=0.2", "trainer.steps=2", "n=4"]
     config = load_config("sequence_family", overrides)
     data, weights, drawn = (tmp_path / name for name in ("data", "model", "samples"))
@@ -324,14 +350,16 @@ def test_from_a_file_to_a_report(tmp_path: Path, aligned: bool) -> None:
     meta = json.loads((data / "meta.json").read_text())
     parts = [set((data / f"{s}.fasta").read_text().splitlines()[1::2]) for s in ("train", "val", "test")]
     assert sum(map(len, parts)) == len(set().union(*parts)) == 8 * len(meta["families"])
-    assert (drawn / "samples.fasta").read_text().count(">") == 4
+    names = ["one_of_two"] * 4 if aligned else ["one_of_two", "two"] * 2
+    headers = (drawn / "samples.fasta").read_text().splitlines()[::2]
+    assert headers == [f">{i:05d} family={name}" for i, name in enumerate(names)]
     scores = (drawn / "scores.csv").read_text().splitlines()[1:]
     assert [float(line.split(",")[1]) for line in scores] == pytest.approx(samples.test_logp.tolist(), abs=1e-3)  # type: ignore[union-attr]
     assert {"log_likelihood_model", "gain_over_background", "copies", "unique"} <= set(evaluation.metrics)
     assert ("gain_over_hmm" in evaluation.metrics) == aligned == ("profile" in evaluation.figures)
     own = tmp_path / "mine.fa"
     own.write_text(">variant\nWLKEWLK\n")
-    one = load_config("sequence_family", [*overrides, f"data.path={folder / 'one.fa'}", f"data.test={own}"])
+    one = load_config("sequence_family", [*overrides, f"data.path={one_file}", f"data.test={own}"])
     prepare(one, tmp_path / "other")
     assert (tmp_path / "other" / "test.fasta").read_text() == ">variant\nWLKEWLK\n"
     own.write_text(">variant\nWLKFWLK\n")

@@ -332,6 +332,18 @@ def test_settings_that_do_nothing_are_refused() -> None:
         PosteriorFlow(path="fisher", coupling="transport").build(K)
 
 
+def test_settings_are_known_to_fit_before_training() -> None:
+    flow = PosteriorFlow(path="linear", width=8, depth=1).build(K, 6)
+    with pytest.raises(InputError, match=r"likelihood=true: LinearSimplexPath has a field that jumps"):
+        flow.check(likelihood=True)
+    with pytest.raises(InputError, match="has no label and no oracle"):
+        flow.check(guidance=1.0)
+    flow.guide = lambda x: x[:, 0, 0]
+    flow.check(guidance=1.0)
+    with pytest.raises(InputError, match=r"study\.steer"):
+        flow.check()
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -126,13 +126,18 @@ def test_bad_files_are_refused_in_one_line(name, tmp_path):
     assert str(path) in str(error.value)
 
 
+def test_a_folder_is_refused_in_one_line(tmp_path):
+    with pytest.raises(InputError, match="a folder; give a file"):
+        read_motifs(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"classes": ["Nobody"]}, "no motif Nobody; it has MA1"),
+        ({"classes": ["Nobody"]}, r"no motif Nobody; it has MA1; say study\.data\.classes=\[…\]$"),
         ({"classes": ["MA1+x+Arnt"]}, r"write MOTIF, or MOTIF\+LETTERS\+MOTIF"),
         ({"classes": ["MA1+3"]}, r"write MOTIF, or MOTIF\+LETTERS\+MOTIF"),
-        ({"classes": ["MA1+3+arnt"], "length": 8}, "length=8: Arnt.3.Arnt has 9 places"),
+        ({"classes": ["MA1+3+arnt"], "length": 8}, "length=8: Arnt.3.Arnt has 9 places; raise it"),
         ({"classes": []}, "name a motif"),
         ({"gc": 1.0}, "gc=1.0 must lie between"),
     ],
@@ -212,10 +217,29 @@ def test_diversity_is_the_mean_over_pairs():
 def test_synthetic_sequences_are_written_as_such(prepared, tmp_path):
     study, data = prepared
     test = load_tensors(data / "test.safetensors")
-    study.write(Samples(test["x"][:3], None, 1, cond={"label": test["label"][:3]}), tmp_path)
+    study.write(Samples(test["x"][:3], None, 1, cond={"label": test["label"][:3]}), tmp_path, data)
     lines = (tmp_path / "samples.fasta").read_text().splitlines()
-    assert lines[::2] == [">00000 class=0 synthetic", ">00001 class=1 synthetic", ">00002 class=0 synthetic"]
+    names = ["left", "left+5+right", "left"]
+    assert lines[::2] == [f">{i:05d} class={name} synthetic" for i, name in enumerate(names)]
     assert ["ACGT".index(c) for c in lines[1]] == test["x"][0].tolist()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("found", [0, 1, 30])
+def test_logos_of_too_few_say_so(prepared, found):
+    """Of one sequence the correction for small samples leaves no height; a single sample has no error."""
+    study, data = prepared
+    law = study.grammar(data)
+    x = torch.zeros(max(found, 1), law.length, dtype=torch.long)
+    x[:found, :8] = law.blocks[0].columns.argmax(1)
+    judge, label = MotifJudge(law, 0.01), torch.zeros(len(x), dtype=torch.long)
+    assert judge.hits(x, label).sum() == found
+    figure, _ = judge.logo_figure(x, label)
+    assert [t.get_text() for t in figure.axes[1].texts] == ["too few"] * (found < 2)
+    assert bool(figure.axes[1].patches) == (found > 1)
+    if len(x) == 1:
+        test = load_tensors(data / "test.safetensors")
+        assert judge.metrics(x, label, test["x"], test["label"])["motif_hits"].error is None
 
 
 def test_a_steered_study_reads_gc_beside_its_target(prepared):

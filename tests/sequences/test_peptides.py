@@ -1,5 +1,6 @@
 """Peptides: the enzyme's rule, groups of proteins, what is counted, and the whole study, small."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from sciflow.pipeline import evaluate, load_config, prepare, sample, train
 from sciflow.sequences import PeptideStudy
 from sciflow.sequences.peptide_metrics import HYDROPATHY, Peptides, peptide_metrics
 from sciflow.sequences.peptides import PeptideFiles, _chains, decoded, digest, encoded
-from sciflow.training import load_tensors
+from sciflow.training import Samples, load_tensors
 
 TINY = ["trainer.steps=5", "trainer.batch_size=16", "model.width=16", "model.depth=1", "n=20", "sampler.steps=3"]
 
@@ -53,12 +54,44 @@ def test_redealt_letters_keep_composition_and_lengths_and_lose_the_rest() -> Non
     dealt = one.redealt(torch.Generator().manual_seed(0))
     assert dealt.words(1).equal(one.words(1))
     assert dealt.mask.equal(one.mask)
-    metrics = peptide_metrics({"samples": one, "held out": one, "training": one, "redealt": dealt}, True)
+    parts = {"samples": one, "held out": one, "training": one, "redealt": dealt, "equal": dealt}
+    metrics = peptide_metrics(parts, True)
     gap = wasserstein_distance(dealt.charge, one.charge)
     for name in ("words_2", "charge_distance", "length_distance"):
         assert metrics[name].value == metrics[name].reference == 0
     assert metrics["charge_distance"].floor == gap > 0
     assert metrics["tryptic"].floor < 0.1 < 0.7 < metrics["tryptic"].value
+
+
+def test_floors_are_of_as_many_peptides_as_there_are_samples(tmp_path: Path) -> None:
+    """Where letters are independent, dealing them anew changes nothing: floors are as references, however few.
+
+    Distances of twenty peptides to the law are due to their number alone. Those of letters, 19 degrees of freedom,
+    scatter by √(2/19) = 32 %, those of words, 399, by a few per cent.
+    """
+    (tmp_path / "mine.fasta").write_text("".join(f">{i}\n{row}\n" for i, row in enumerate(proteins(3000, length=12))))
+    study = PeptideStudy(data=PeptideFiles(tmp_path / "mine.fasta"))
+    study.prepare(None, tmp_path)
+    cond = study.conditions(tmp_path, range(20))
+    train = load_tensors(tmp_path / "train.safetensors")
+    metrics = study.evaluate(Samples(train["x"][:20], None, 1, cond=cond), tmp_path).metrics
+    for name, most in {"words_2": 1.2, "composition_kl": 3.0}.items():
+        assert 1 / most < metrics[name].floor / metrics[name].reference < most, name
+
+
+def test_what_is_left_out_is_counted_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [*proteins(20, length=10), *proteins(5, length=25), *proteins(2, length=5), "MKWVTFX"]
+    (tmp_path / "mine.fasta").write_text("".join(f">{i}\n{row}\n" for i, row in enumerate(rows)))
+    PeptideStudy(data=PeptideFiles(tmp_path / "mine.fasta")).prepare(None, tmp_path)
+    assert capsys.readouterr().err == (
+        "prepare: 5 of 27 peptides are longer than study.data.longest=24, 2 shorter than study.data.shortest=6; they "
+        "are left out\n"
+    )
+    meta = json.loads((tmp_path / "meta.json").read_text())
+    assert meta["sequences"] == 27
+    assert meta["left out"] == {"longer than 24": 5, "shorter than 6": 2, "with ambiguous letters, or empty": 1}
+    PeptideStudy(data=PeptideFiles(tmp_path / "mine.fasta", shortest=5, longest=25)).prepare(None, tmp_path)
+    assert not capsys.readouterr().err
 
 
 def test_proteins_with_a_peptide_in_common_are_in_one_split(tmp_path: Path) -> None:
@@ -94,6 +127,9 @@ def test_what_is_no_set_of_peptides_is_refused(tmp_path: Path) -> None:
         PeptideStudy(data=PeptideFiles(path)).prepare(None, tmp_path)
     path.write_text(">a\nMKWVTF\n>b\nMKWVTFISL\n")
     with pytest.raises(InputError, match=r"2 distinct peptides of 6 to 24 letters"):
+        PeptideStudy(data=PeptideFiles(path)).prepare(None, tmp_path)
+    path.write_text("".join(f">{i}\n{row}\n" for i, row in enumerate(proteins(5))))
+    with pytest.raises(InputError, match=r"0 distinct .* study\.data\.longest; whole .* study\.data\.digest=true$"):
         PeptideStudy(data=PeptideFiles(path)).prepare(None, tmp_path)
     with pytest.raises(InputError, match="run `sciflow fetch structures`"):
         PeptideStudy().prepare(tmp_path, tmp_path)

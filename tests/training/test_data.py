@@ -1,5 +1,6 @@
 """Tensors come back as they were saved, batches as they were indexed, and broken files in one line."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,17 @@ def test_states_on_a_product_come_back(tmp_path: Path) -> None:
     assert torch.equal(back["x"]["position"], tree["x"]["position"])
     assert set(back) == {"x", "logq"}
     assert [file.name for file in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_modes_follow_the_umask(tmp_path: Path, umask: int) -> None:
+    path = tmp_path / "a.safetensors"
+    before = os.umask(umask)
+    try:
+        save_tensors({"x": torch.zeros(2)}, path)
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o666 & ~umask
 
 
 def test_a_list_of_indices_is_a_batch(tmp_path: Path) -> None:

@@ -4,9 +4,11 @@ import csv
 import dataclasses
 import math
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from sciflow.errors import InputError
+from sciflow.interrupts import Terminated
 from sciflow.manifolds import FlatTorus
 from sciflow.nets import MLPField
 from sciflow.objectives import FlowMatching
@@ -99,6 +102,62 @@ def test_killed_run_ends_as_if_it_was_not(dataset: SafetensorsDataset, tmp_path:
     assert torch.equal(whole.mean, resumed.mean)
     seen = [[row[:2] for row in csv.reader((tmp_path / f / "history.csv").open())] for f in "ab"]
     assert seen[0] == seen[1]
+
+
+class Signalled(Location):
+    """Sends signals to its own process within its n-th loss."""
+
+    def __init__(self, at: int, *signals: int) -> None:
+        super().__init__()
+        self.left, self.signals = at, signals
+
+    def loss(self, batch: Mapping[str, Any], generator: torch.Generator) -> Tensor:
+        self.left -= self.training
+        for number in self.signals if self.training and self.left == 0 else ():
+            signal.raise_signal(number)
+        return super().loss(batch, generator)
+
+
+SELDOM = dataclasses.replace(TRAINER, checkpoint_every=1e9)
+
+
+@pytest.mark.parametrize("at", [1, 23, 60])
+@pytest.mark.parametrize(
+    ("signals", "error"),
+    [
+        ([signal.SIGINT], KeyboardInterrupt),
+        ([signal.SIGTERM], Terminated),
+        ([signal.SIGTERM, signal.SIGTERM], Terminated),
+    ],
+)
+def test_a_signal_ends_the_step_and_leaves_a_checkpoint(
+    dataset: SafetensorsDataset, tmp_path: Path, at: int, signals: list[int], error: type[BaseException]
+) -> None:
+    """And the run that continues ends as one that was never stopped."""
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    whole = fit(Location(), dataset, SELDOM, tmp_path / "a", tmp_path / "state_a", val=dataset)
+    with pytest.raises(error):
+        fit(Signalled(at, *signals), dataset, SELDOM, tmp_path / "b", tmp_path / "state_b", val=dataset)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+    saved = torch.load(tmp_path / "state_b" / "last.ckpt", weights_only=True)
+    assert saved["progress"]["step"] == at
+    resumed = fit(Location(), dataset, SELDOM, tmp_path / "b", tmp_path / "state_b", val=dataset)
+    assert torch.equal(whole.mean, resumed.mean)
+    seen = [[row[:3] for row in csv.reader((tmp_path / f / "history.csv").open())] for f in "ab"]
+    assert seen[0] == seen[1]
+
+
+def test_a_second_ctrl_c_acts_at_once(dataset: SafetensorsDataset, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        fit(Signalled(9, signal.SIGINT, signal.SIGINT), dataset, SELDOM, tmp_path / "out", tmp_path / "state")
+    assert not (tmp_path / "state" / "last.ckpt").exists()
+
+
+def test_a_thread_takes_no_signals(dataset: SafetensorsDataset) -> None:
+    """Only the main one may; another trains as well."""
+    with ThreadPoolExecutor(1) as pool:
+        beside = pool.submit(fit, Location(), dataset, SELDOM).result()
+    assert torch.equal(beside.mean, fit(Location(), dataset, SELDOM).mean)
 
 
 class Passing(Location):

@@ -40,8 +40,13 @@ def test_a_table_of_numbers_is_a_tensor(tmp_path):
 
 def test_columns_are_found_by_any_of_their_names(tmp_path):
     assert find_columns(tmp_path, ["id", "Lon", "LATITUDE"], [("latitude", "lat"), ("longitude", "lon")]) == [2, 1]
-    with pytest.raises(InputError, match="no column y or why; give x, y; its columns are x, z"):
+    with pytest.raises(InputError, match=r"no column y or why; give x, y; its columns are x, z; rename one$"):
         find_columns(tmp_path, ["x", "z"], [("x",), ("y", "why")])
+
+
+def test_a_folder_is_no_table(tmp_path):
+    with pytest.raises(InputError, match="a folder; give a file"):
+        read_rows(tmp_path)
 
 
 @pytest.mark.parametrize(
