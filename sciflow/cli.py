@@ -140,8 +140,7 @@ def _config(args: argparse.Namespace, earlier: Path | None = None) -> "Config":
     overrides = [o for o in args.overrides if not o.startswith("study=")]
     if len(studies) == 1:
         saved = args.model / "config.yaml" if "model" in args else None
-        lost = left_behind(studies[0], overrides, saved) if saved and saved.is_file() else []
-        if lost:
+        if lost := left_behind(studies[0], overrides, saved) if saved else []:
             beginning = f"study={studies[0]} begins without {', '.join(lost)} of {saved}"
             print(f"sciflow: {beginning}; leave study=… out to keep that", file=sys.stderr)
         return load_config(studies[0], overrides)

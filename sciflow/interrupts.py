@@ -1,5 +1,6 @@
 """Signals that end a run, SIGINT (Ctrl-C) and SIGTERM (Slurm, Snakemake, ``kill``), and loops that end well on them."""
 
+import multiprocessing
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -7,7 +8,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn
 
-__all__ = ["Interrupt", "Terminated", "handled", "stop"]
+__all__ = ["Interrupt", "Terminated", "children_end_too", "handled", "stop"]
 
 
 class Terminated(KeyboardInterrupt):
@@ -49,3 +50,14 @@ def handled(handler: Callable[[int, FrameType | None], Any], *signals: int) -> I
     finally:
         for number, was in before.items():
             signal.signal(number, signal.SIG_DFL if was is None else was)
+
+
+@contextmanager
+def children_end_too() -> Iterator[None]:
+    """Within a pool of processes: when a signal ends this one, their work is not waited for."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        for child in multiprocessing.active_children():
+            child.terminate()
+        raise

@@ -112,7 +112,8 @@ def require_prepared(study: object, data: Path, *names: str) -> None:
         own = is_dataclass(value) and not isinstance(value, type)
         prefix, now, then = (f"{name}.", asdict(value), made.get(name) or {}) if own else ("", {name: value}, made)
         for key, asked in json.loads(json.dumps(now, default=str)).items():
-            if then.get(key, asked) != asked:
+            same_file = isinstance(now[key], Path) and then.get(key) and Path(then[key]).resolve() == now[key].resolve()
+            if then.get(key, asked) != asked and not same_file:
                 raise InputError(
                     f"study.{prefix}{key}={_written(asked)}: {data} was prepared with "
                     f"study.{prefix}{key}={_written(then[key])}; say the same, or prepare other data"

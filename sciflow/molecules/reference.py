@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from ..errors import InputError
+from ..interrupts import children_end_too
 from ..training import Progress
 from .equilibrium import Engine, Ladders, batched_dynamics, equilibrium
 from .simulation import KB, Replicas, replica_exchange
@@ -122,7 +123,7 @@ def make_reference(
     else:
         jobs = [(molecule, temperatures, tempering, store / f"{w}.npz") for w in missing]
         workers = min(max(1, len(missing)), len(os.sched_getaffinity(0)))
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool, children_end_too():
             list(pool.map(_walk, jobs))
     runs = [Replicas(**np.load(store / f"{w}.npz")) for w in range(walkers)]
     about |= {

@@ -13,6 +13,7 @@ import numpy as np
 import openmm
 from openmm import unit
 
+from ..interrupts import children_end_too
 from .system import MolecularSystem
 
 __all__ = ["KB", "Replicas", "hot_seeds", "replica_exchange", "short_runs"]
@@ -57,7 +58,8 @@ def short_runs(
     The populations of long-lived basins stay those of the hot seeds: **biased** at the lower temperature.
     """
     jobs = [(molecule, s, temperature, steps, stride, equilibration, seed + 1 + i) for i, s in enumerate(seeds)]
-    with ProcessPoolExecutor(max(1, len(os.sched_getaffinity(0))), mp_context=get_context("spawn")) as pool:
+    workers = max(1, len(os.sched_getaffinity(0)))
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool, children_end_too():
         runs = []
         for run in pool.map(_short_run, jobs):
             runs.append(run)

@@ -107,6 +107,10 @@ class Relaxed(Model):
     def loss(self, batch: Mapping[str, Any], generator: torch.Generator) -> Tensor:
         return self.model.loss(batch, generator)
 
+    def check(self, likelihood: bool = False, drawing: bool = True, **sampler: Any) -> None:
+        super().check(likelihood)
+        self.model.check(False, drawing, **sampler)
+
     @torch.no_grad()
     def sample(
         self, n: int, cond: dict[str, Tensor] | None = None, generator: Generator = None, **sampler: Any

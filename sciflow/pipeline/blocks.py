@@ -40,14 +40,14 @@ GRID = "grid.safetensors"  # beside the blocks
 Conditions = Callable[[range], dict[str, Any]]
 
 
-def require_settings(model: Model, sampler: SamplerConfig) -> None:
+def require_settings(model: Model, sampler: SamplerConfig, drawing: bool = True) -> None:
     """Raise InputError for settings that the model does not know, or will not do with."""
     settings = sampler.settings()
     known = inspect.signature(model.sample).parameters
     unknown = [name for name in settings if name not in known]
     if unknown and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
         raise InputError(f"sampler.{unknown[0]}={settings[unknown[0]]}: this model has no such setting; leave it out")
-    model.check(sampler.likelihood, **settings)
+    model.check(sampler.likelihood, drawing, **settings)
 
 
 def draw(

@@ -150,10 +150,16 @@ def read_config(path: Path, overrides: Iterable[str] = ()) -> Config:
 
 
 def left_behind(study: str, overrides: Iterable[str], saved: Path) -> list[str]:
-    """Settings of study and sampler, ``key=value``, that a saved configuration has, and ``study`` at its defaults."""
+    """Settings of study and sampler, ``key=value``, that a saved configuration has, and ``study`` at its defaults.
+
+    None where one of them cannot be read, or is not whole without overrides: this is a hint, and refuses nothing.
+    """
     model = [o for o in overrides if o.startswith("model=")]
-    configs = read_config(saved), load_config(study, model), load_config(study, overrides)
-    was, default, now = (dict(_flat({name: c.tree[name] for name in ("study", "sampler")})) for c in configs)
+    try:
+        configs = read_config(saved), load_config(study, model), load_config(study, overrides)
+    except InputError:
+        return []
+    was, default, now = (dict(_flat({name: c.tree[name] for name in ("study", "sampler", "seed")})) for c in configs)
     return [f"{k}={v}" for k, v in was.items() if v != default.get(k, v) and default[k] == now[k]]
 
 
@@ -209,7 +215,7 @@ def _checked(tree: dict[str, Any], overrides: list[str]) -> Config:
         set_key(typed, key, value)
     for override in overrides:
         set_key(typed, *read_override(override, typed))
-    if typed.seed < 0:
+    if typed.seed is None or typed.seed < 0:
         raise InputError(f"seed={typed.seed} must be 0 or more")
 
     built = {name: _build(typed[name], name) for name in classes}

@@ -15,7 +15,10 @@ from ..errors import InputError
 from .config import Config
 from .outputs import digest, listing
 
-__all__ = ["check_files", "checksums", "held_out_split", "identity", "same_study", "say_other_data"]
+__all__ = ["check_files", "checksums", "identity", "same_study", "say_other_data", "split_checksums"]
+
+
+_SPLITS = ("train.safetensors", "val.safetensors", "test.safetensors")
 
 
 def checksums(data: Path) -> dict[str, str]:
@@ -23,9 +26,9 @@ def checksums(data: Path) -> dict[str, str]:
     return sha256
 
 
-def held_out_split(data: Path) -> dict[str, str]:
-    """The checksum of the test split, by which data and their split are told apart, also with pairs beside them."""
-    return {name: value for name, value in checksums(data).items() if name == "test.safetensors"}
+def split_checksums(data: Path) -> dict[str, str]:
+    """Checksums of the splits, by which data are told apart, also with pairs beside them."""
+    return {name: value for name, value in checksums(data).items() if name in _SPLITS}
 
 
 def say_other_data(stage: str, made: Path, data: Path) -> None:
@@ -35,7 +38,7 @@ def say_other_data(stage: str, made: Path, data: Path) -> None:
     except (OSError, yaml.YAMLError, UnicodeDecodeError):  # said by what reads the settings
         return
     saved = tree.get("data") if isinstance(tree, dict) else None
-    if saved and saved != held_out_split(data):
+    if saved and saved != split_checksums(data):
         print(
             f"{stage}: {made} was made with other data than {data}, or another split: what is held out here may have "
             "been trained on",

@@ -30,7 +30,7 @@ from ..training import Model, Samples, fit, load_tensors, stream
 from . import blocks
 from .config import Config, read_config
 from .fetch import fetch
-from .identity import check_files, checksums, held_out_split, identity, same_study, say_other_data
+from .identity import check_files, checksums, identity, same_study, say_other_data, split_checksums
 from .outputs import digest, fingerprint, finished, publish
 from .pairs import INITIAL, keep_pairs, require_sources, trained_on, write_pairs
 from .report import save_figure, training_curve, write_report
@@ -90,7 +90,7 @@ def train(config: Config, data: str | Path, out: str | Path, state: str | Path |
     if _skip(out, "train", made_from):
         return load_model(config, data, out)
     model = _untrained(config, data)
-    blocks.require_settings(model, config.sampler)
+    blocks.require_settings(model, config.sampler, drawing=False)
     if (data / INITIAL).is_file():
         _load(model, data / INITIAL)
     parts = {part: config.study.dataset(data, split) for part, split in trained_on(data).items()}
@@ -100,7 +100,7 @@ def train(config: Config, data: str | Path, out: str | Path, state: str | Path |
     with publish(out, "train", made_from) as part:
         fit(model, parts["train"], config.trainer, part, checkpoints, parts["val"], config.seed)
         save_figure(training_curve(part / "history.csv"), part / "history.png")
-        config.save(part / "config.yaml", held_out_split(data))
+        config.save(part / "config.yaml", split_checksums(data))
     return model
 
 
@@ -142,7 +142,7 @@ def sample(
         config.study.write(samples, part, **prepared)
         if hasattr(config.study, "trajectory"):
             config.study.trajectory(trained, samples, part)
-        config.save(part / "config.yaml", held_out_split(data))
+        config.save(part / "config.yaml", split_checksums(data))
     return samples
 
 
@@ -163,6 +163,7 @@ def rectify(
         return out
     torch.set_num_threads(config.trainer.threads)
     folder, seed = _state(out, state) / f"rectify-{drawn_from}", stream("pairs", config.seed).initial_seed()
+    say_other_data("rectify", model, data)
     trained = load_model(config, data, model)
     conditions = _conditions(config, data, "train")
     require_sources(config.study, trained, config.sampler, conditions)

@@ -32,7 +32,7 @@ def summary(folder: Path) -> str:
 
     natives = sorted((folder / "samples").glob("*")) if (folder / "samples").is_dir() else []
     places: dict[str, Sequence[Path | str]] = {
-        "report": [path for path in [folder.parent / "report.html"] if path.exists()],
+        "report": [p for p in (folder.parent / "report.html", folder / "metrics.html") if p.exists()],
         "samples": _few([path for path in natives if path.name not in HIDDEN and not path.name.startswith(".")]),
         "figures": sorted((folder / "figures").glob("*.png")),
         "metrics": [folder / "metrics.json"],

@@ -138,10 +138,10 @@ class SequenceModel(Model):
         weight = batch.get("weight", like).to(like)
         return objective(self.field, self.field.path, Pair(x0, x1, weight, cond), generator)
 
-    def check(self, likelihood: bool = False, **sampler: Any) -> None:
+    def check(self, likelihood: bool = False, drawing: bool = True, **sampler: Any) -> None:
         if likelihood and isinstance(self.field.path, _JUMPING):
             raise InputError(f"sampler.likelihood=true: {_no_density(self.field.path)}; set it to false")
-        if self.guide is not None and not sampler.get("guidance"):
+        if drawing and self.guide is not None and not sampler.get("guidance"):
             raise InputError(
                 "sampler.guidance=0: nothing is steered by the oracle of study.steer; set it, or leave that out"
             )

@@ -74,8 +74,14 @@ class FieldModel(Model):
             self.field, self.path, Pair(coupled["x0"], coupled["x"], coupled["weight"], cond), generator
         )
 
-    def check(self, likelihood: bool = False, *, step: str = "midpoint", **_: Any) -> None:
+    def check(
+        self, likelihood: bool = False, drawing: bool = True, *, step: str = "midpoint", grid: Any = None, **_: Any
+    ) -> None:
         super().check(likelihood)
+        if step == "dopri5" and grid == "optimal":
+            raise InputError(
+                "sampler.grid=optimal: dopri5 places its steps itself; use another sampler.step, or no grid"
+            )
         solver_step(step, self.path)
 
     @torch.no_grad()

@@ -1,5 +1,6 @@
 """Batches for the fit: read, and coupled to their sources, beside the training step."""
 
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +17,9 @@ def loader(
 ) -> DataLoader[dict[str, Any]]:
     """The batches of a fit; with ``workers``, assignments are solved in other processes while the network trains."""
     coupled = _Coupled(dataset, coupler, seed, batches.rank)
-    return DataLoader(coupled, batch_sampler=_Steps(batches), num_workers=workers, collate_fn=_as_it_is)  # type: ignore[arg-type]
+    steps: Any = _Steps(batches)
+    collate: Any = _as_it_is
+    return DataLoader(coupled, batch_sampler=steps, num_workers=workers, collate_fn=collate, worker_init_fn=_outlive)
 
 
 def read(dataset: Any, indices: list[int]) -> dict[str, Any]:
@@ -48,6 +51,11 @@ class _Coupled(Dataset[dict[str, Any]]):
         step, indices = place
         batch = read(self.dataset, indices)
         return batch if self.coupler is None else self.coupler(batch, stream("coupling", self.seed, step, self.rank))
+
+
+def _outlive(worker: int) -> None:
+    """A signal to the whole job is for the training process, which ends its step first and the workers after it."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _as_it_is(batch: dict[str, Any]) -> dict[str, Any]:

@@ -90,10 +90,10 @@ class Model(nn.Module, ABC):
         """Have torch compile what a step spends its time in. Raises InputError where there is nothing of the kind."""
         raise InputError(f"trainer.compile=true: {type(self).__name__} is not compiled; leave it out")
 
-    def check(self, likelihood: bool = False, **sampler: Any) -> None:
+    def check(self, likelihood: bool = False, drawing: bool = True, **sampler: Any) -> None:
         """Raise InputError where ``sample`` will not do with these settings, or ``log_prob`` not at all.
 
-        It is asked before training too, which then is not in vain.
+        It is asked before training too, which then is not in vain; settings may still come, and ``drawing`` is false.
         """
         if likelihood and type(self).log_prob is Model.log_prob:
             raise InputError(

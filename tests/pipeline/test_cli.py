@@ -93,6 +93,8 @@ def test_a_study_named_anew_says_what_it_leaves_behind(tmp_path: Path, capsys: p
     assert "sampler.n=" not in lines[0]  # set anew
     cli.main(["sample", *places, str(run / "kept" / "samples"), "n=3"])
     assert "begins without" not in capsys.readouterr().err
+    (run / "model" / "config.yaml").write_text("name: [")  # a hint refuses nothing
+    cli.main(["sample", f"study={GAUSSIAN}", *places, str(run / "unread" / "samples"), "n=3"])
 
 
 def test_summary_of_nothing_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

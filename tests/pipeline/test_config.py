@@ -47,6 +47,7 @@ def test_file_names_need_no_quotes(gaussian: str, name: str) -> None:
         ("n=1,2", r"sampler\.n='1,2': expected int"),
         ("seed=one", r"seed='one': expected int"),
         ("seed=-1", r"^seed=-1 must be 0 or more$"),
+        ("seed=null", r"^seed=None must be 0 or more$"),
         ("data=3", r"study\.data is a section; set one of its keys: path, rows"),
         ("n.x=3", r"sampler\.n is a value"),
         ("batch_size=3", r"say trainer\.batch_size or sampler\.batch_size"),

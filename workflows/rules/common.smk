@@ -28,6 +28,7 @@ STAGES = {
     "sampler": "sample",
     "n": "sample",
     "evaluation": "evaluate",
+    "steer": "sample",
 }
 
 
