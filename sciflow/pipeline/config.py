@@ -150,9 +150,9 @@ def read_config(path: Path, overrides: Iterable[str] = ()) -> Config:
 
 
 def left_behind(study: str, overrides: Iterable[str], saved: Path) -> list[str]:
-    """Settings of study and sampler, ``key=value``, that a saved configuration has, and ``study`` at its defaults.
+    """Settings ``key=value`` of study and sampler, and the seed, that were saved and are back at their defaults.
 
-    None where one of them cannot be read, or is not whole without overrides: this is a hint, and refuses nothing.
+    Empty where one of them cannot be read, or is not whole without overrides: this is a hint, and refuses nothing.
     """
     model = [o for o in overrides if o.startswith("model=")]
     try:

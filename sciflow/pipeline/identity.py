@@ -15,10 +15,9 @@ from ..errors import InputError
 from .config import Config
 from .outputs import digest, listing
 
-__all__ = ["check_files", "checksums", "identity", "same_study", "say_other_data", "split_checksums"]
+__all__ = ["SPLITS", "check_files", "checksums", "identity", "same_study", "say_other_data", "split_checksums"]
 
-
-_SPLITS = ("train.safetensors", "val.safetensors", "test.safetensors")
+SPLITS = ("train", "val", "test")
 
 
 def checksums(data: Path) -> dict[str, str]:
@@ -28,7 +27,8 @@ def checksums(data: Path) -> dict[str, str]:
 
 def split_checksums(data: Path) -> dict[str, str]:
     """Checksums of the splits, by which data are told apart, also with pairs beside them."""
-    return {name: value for name, value in checksums(data).items() if name in _SPLITS}
+    known = checksums(data)
+    return {name: known[name] for split in SPLITS if (name := f"{split}.safetensors") in known}
 
 
 def say_other_data(stage: str, made: Path, data: Path) -> None:

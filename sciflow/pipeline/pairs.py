@@ -22,6 +22,10 @@ from .outputs import digest
 __all__ = ["INITIAL", "keep_pairs", "require_sources", "trained_on", "write_pairs"]
 
 PAIRS = {"train": "pairs_train", "val": "pairs_val"}  # beside the splits of the data, and read as they are
+_NO_SOURCES = (
+    "rectify: this model has no sources that its samples could be paired with; train one with a path from noise to "
+    "data (of letters: not masking), without sampler.particles and moves after the path"
+)
 INITIAL = "initial.safetensors"  # weights of the flow that made the pairs, from which training starts
 FEWEST = 10
 HELD_OUT = 0.1  # of the pairs, for the validation loss
@@ -32,7 +36,7 @@ def trained_on(data: Path) -> dict[str, str]:
     return PAIRS if (data / f"{PAIRS['train']}.safetensors").is_file() else {name: name for name in PAIRS}
 
 
-def require_sources(study: Study, model: Model, sampler: SamplerConfig, conditions: Conditions | None) -> None:
+def require_sources(model: Model, sampler: SamplerConfig, conditions: Conditions | None) -> None:
     """Draw one sample, in one step where the model takes steps; refuse a model that names no source of it."""
     require_settings(model, sampler)
     settings = {name: value for name, value in sampler.settings().items() if name != "grid"}
@@ -40,7 +44,7 @@ def require_sources(study: Study, model: Model, sampler: SamplerConfig, conditio
         settings["steps"] = 1
     cond = on_device(conditions and conditions(range(1)), model)
     if not _sources(model.sample(1, cond=cond, generator=sample_generators(0, 0, 1), **settings)):
-        raise _no_sources(study, settings.get("particles", 1))
+        raise InputError(_NO_SOURCES)
 
 
 def _sources(samples: Samples) -> int:
@@ -49,21 +53,12 @@ def _sources(samples: Samples) -> int:
     return len(x0 if isinstance(x0, Tensor) else next(iter((x0 or {}).values()), ()))
 
 
-def _no_sources(study: Study, particles: int = 1) -> InputError:
-    fix = "train a model with a path from noise to data"
-    if getattr(getattr(study, "architecture", None), "path", None) is not None:
-        fix = "train another path, such as model.path=dirichlet"
-    if particles > 1:
-        fix = f"leave sampler.particles={particles} out"
-    return InputError(f"rectify: this model has no sources that its samples could be paired with; {fix}")
-
-
 def keep_pairs(study: Study, samples: Samples, data: Path) -> Tensor:
     """Which samples the study keeps, ``(n,)``; all, where it has no ``keep(samples, data)``."""
     keep = getattr(study, "keep", None)
     total = _sources(samples)
     if not total:
-        raise _no_sources(study)
+        raise InputError(_NO_SOURCES)
     kept: Tensor = torch.ones(total, dtype=torch.bool) if keep is None else keep(samples, data).bool().cpu()
     if kept.shape != (total,):
         raise ValueError(f"{type(study).__name__}.keep: {tuple(kept.shape)} for {total} samples")

@@ -30,14 +30,13 @@ from ..training import Model, Samples, fit, load_tensors, stream
 from . import blocks
 from .config import Config, read_config
 from .fetch import fetch
-from .identity import check_files, checksums, identity, same_study, say_other_data, split_checksums
+from .identity import SPLITS, check_files, checksums, identity, same_study, say_other_data, split_checksums
 from .outputs import digest, fingerprint, finished, publish
 from .pairs import INITIAL, keep_pairs, require_sources, trained_on, write_pairs
 from .report import save_figure, training_curve, write_report
 
 __all__ = ["evaluate", "load_model", "load_samples", "prepare", "rectify", "sample", "train"]
 
-SPLITS = ("train", "val", "test")
 FAST_SETTINGS = ("devices", "threads", "workers", "checkpoint_every")  # of the trainer: they change no weight
 
 
@@ -166,7 +165,7 @@ def rectify(
     say_other_data("rectify", model, data)
     trained = load_model(config, data, model)
     conditions = _conditions(config, data, "train")
-    require_sources(config.study, trained, config.sampler, conditions)
+    require_sources(trained, config.sampler, conditions)
     samples = blocks.draw(trained, config.sampler, seed, folder, conditions)
     kept = keep_pairs(config.study, samples, data)
     by = "by a geometric filter, keep of the study" if hasattr(config.study, "keep") else "the study has no keep"

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..alphabets import DNA
-from ..errors import InputError, require_above
+from ..errors import InputError, require_above, require_share
 from ..rng import step_generator
 from ..study import Evaluation, Metric, finite, read_meta, require_prepared
 from ..training import Model, Samples, TensorsDataset, load_tensors, save_tensors, split_clusters
@@ -53,10 +53,7 @@ class DnaFiles:
     identity: float = 0.8
 
     def __post_init__(self) -> None:
-        if not 0 < self.held_out <= 0.4:
-            raise InputError(f"study.data.held_out={self.held_out} must be above 0 and at most 0.4")
-        if not 0 < self.identity <= 1:
-            raise InputError(f"study.data.identity={self.identity} must be above 0 and at most 1")
+        require_share("study.data.", self, held_out=0.4, identity=1.0)
         if self.path is None and self.table is not None:
             raise InputError(f"study.data.table={self.table}: say which sequences it is of, with study.data.path=FILE")
 

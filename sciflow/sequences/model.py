@@ -123,7 +123,7 @@ class SequenceModel(Model):
         """Cross-entropy of tokens ``x (B, L)``; where data bring their sources ``x0``, a share of the times is 0."""
         paired = "x0" in batch and "weight" not in batch  # the coupler's sources come with a weight
         if self.coupler is not None:
-            batch = batch if "x0" in batch else self.coupler(batch, generator)
+            batch = self.coupler(batch, generator)
         cond = {name: value for name, value in batch.items() if name not in ("x", "x0", "weight")}
         x1 = batch["x"]
         like = next(self.parameters()).new_ones(len(x1))

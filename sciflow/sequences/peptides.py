@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..alphabets import AMINO_ACIDS
-from ..errors import InputError
+from ..errors import InputError, require_share
 from ..rng import step_generator
 from ..study import Evaluation, Metric, finite, require_prepared
 from ..training import Model, Samples, TensorsDataset, load_tensors, save_tensors, split_clusters
@@ -53,8 +53,7 @@ class PeptideFiles:
     def __post_init__(self) -> None:
         if not 1 <= self.shortest <= self.longest:
             raise InputError(f"study.data.shortest={self.shortest} must be from 1 to study.data.longest={self.longest}")
-        if not 0 < self.held_out <= 0.4:
-            raise InputError(f"study.data.held_out={self.held_out} must be above 0 and at most 0.4")
+        require_share("study.data.", self, held_out=0.4)
 
 
 @dataclass

@@ -131,10 +131,7 @@ class FieldModel(Model):
         track_logq: bool = False,
     ) -> Tensor:
         """Among ``CANDIDATES`` times of the ``clock``, or twice as many as there are steps."""
-        if step == "dopri5":
-            raise InputError(
-                "sampler.grid=optimal: dopri5 places its steps itself; use another sampler.step, or no grid"
-            )
+        self.check(step=step, grid="optimal")
         fine, chosen = self._times(max(CANDIDATES, 2 * steps)), solver_step(step, self.path)
         return sampling.optimal_grid(self.field, self._sources(n, generator), steps, fine, chosen, cond)
 

@@ -199,8 +199,8 @@ def fit(
                 fabric.barrier()
                 stop(stopped_by)
             progress.advance(note=_note(run.history))
-    if interrupt.noted:  # after the last step
-        stop(interrupt.noted)
+    if stopped_by := _anywhere(interrupt.noted, fabric):  # after the last step
+        stop(stopped_by)
 
     best = trainer.keep == "best" or (trainer.keep == "auto" and model.validated)
     ema.finish(best=best and math.isfinite(run.best_loss))

@@ -18,7 +18,7 @@ from sciflow.pipeline.config import Config, SamplerConfig, load_config
 from sciflow.pipeline.outputs import digest
 from sciflow.pipeline.summary import summary
 from sciflow.rng import Generator, normal
-from sciflow.study import Evaluation
+from sciflow.study import Evaluation, require_prepared
 from sciflow.training import Samples, save_tensors
 
 
@@ -264,6 +264,22 @@ def test_such_settings_stop_before_training(tiny: Config, tmp_path: Path) -> Non
         with pytest.raises(InputError, match=says):
             pipeline.train(replace(tiny, sampler=sampler), tmp_path / "data", tmp_path / "model")
     assert not (tmp_path / "model").exists()
+
+
+def test_data_of_other_settings_are_refused(tiny: Config, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Setting by setting of a section; a file may be named in two ways."""
+    study: Any = tiny.study
+    require_prepared(study, trained / "data", "data")
+    other = replace(study, data=replace(study.data, rows=study.data.rows + 1))
+    with pytest.raises(InputError, match=rf"^study\.data\.rows={other.data.rows}: .*prepared with study\.data\.rows="):
+        require_prepared(other, trained / "data", "data")
+    meta = json.loads((trained / "data" / "meta.json").read_text())
+    meta["config"]["data"]["path"] = str(trained / "a.csv")
+    (trained / "data" / "meta.json").write_text(json.dumps(meta))
+    monkeypatch.chdir(trained)
+    require_prepared(replace(study, data=replace(study.data, path=Path("a.csv"))), trained / "data", "data")
+    with pytest.raises(InputError, match=r"study\.data\.path=b\.csv"):
+        require_prepared(replace(study, data=replace(study.data, path=Path("b.csv"))), trained / "data", "data")
 
 
 def test_another_split_of_the_data_is_said(tiny: Config, trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
